@@ -1,0 +1,63 @@
+"""What the command lines of all stages share: the flags, the errors' exit codes, the logging.
+
+Knows nothing of what a stage does. Imports neither torch, vLLM, transformers nor datasets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from self_instruct import runlog
+from self_instruct.errors import SelfInstructError
+from self_instruct.loading import Loaded, load
+
+
+def parser(stage: str, description: str) -> argparse.ArgumentParser:
+    """The flags that every stage takes: --config, --set, --out, --dry-run."""
+    made = argparse.ArgumentParser(prog=f"self-instruct {stage}", description=description, allow_abbrev=False)
+    add_flags(made)
+    return made
+
+
+def add_flags(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--config", action="append", default=[], metavar="FILE", help="YAML settings; several are merged left to right"
+    )
+    made.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="one setting, such as train.epochs=1"
+    )
+    made.add_argument("--out", metavar="DIR", help="the run folder (default: runs/<config name>)")
+    made.add_argument("--dry-run", action="store_true", help="check everything, say what would be done, and stop")
+
+
+def loaded(arguments: argparse.Namespace) -> Loaded:
+    """The settings that the flags ask for. Raises ConfigError."""
+    return load(arguments.config, arguments.overrides, arguments.out)
+
+
+def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
+    """Call `main` and turn its end into an exit status: 2 for what a user can mend, 1 for a bug, 130 for Ctrl-C."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        runlog.configure()
+        return main(arguments)
+    except SelfInstructError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            place = f"{error.filename}: " if error.filename else ""
+            print(f"error: {place}{error.strerror}", file=sys.stderr)
+            print("hint: free disk space or fix the permissions; then run the same command again to go on", file=sys.stderr)
+            return 2
+        traceback.print_exc()
+        print("error: this is a bug in self-instruct; please report the lines above", file=sys.stderr)
+        return 1

@@ -1,0 +1,112 @@
+"""The corpus on disk: records to and from a `datasets` folder in hub layout.
+
+Knows nothing of how the records were made. One Parquet file a config; the card (README.md) names the configs,
+so that `load_dataset(folder)` opens `train` and `load_dataset(folder, "instructions")` the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from self_instruct.errors import DataError
+from self_instruct.records import TrainingExample
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+TEXT, INTEGER, NUMBER, FLAG = "string", "int64", "float64", "bool"
+TRAIN_COLUMNS: dict[str, str] = {
+    "id": TEXT,
+    "instruction": TEXT,
+    "input": TEXT,
+    "output": TEXT,
+    "is_classification": FLAG,
+    "instruction_id": TEXT,
+}
+# Columns of each config, in order. A list type is written as [type].
+COLUMNS: dict[str, dict[str, Any]] = {
+    "train": TRAIN_COLUMNS,
+    "instructions": {
+        "id": TEXT,
+        "instruction": TEXT,
+        "is_classification": FLAG,
+        "margin": NUMBER,
+        "request": INTEGER,
+        "position": INTEGER,
+        "parents": [TEXT],
+        "nearest_ids": [TEXT],
+        "nearest_scores": [NUMBER],
+    },
+    "instances": {"id": TEXT, "instruction_id": TEXT, "order": INTEGER, "input": TEXT, "output": TEXT},
+    "rejected": {"id": TEXT, "step": TEXT, "rule": TEXT, "text": TEXT, "detail": TEXT, "parent": TEXT},
+}
+
+
+def features(config: str) -> Features:
+    """The declared `datasets.Features` of one config."""
+    from datasets import Features, List, Value
+
+    return Features({n: List(Value(t[0])) if isinstance(t, list) else Value(t) for n, t in COLUMNS[config].items()})
+
+
+def write(folder: Path, tables: Mapping[str, Iterable[Mapping[str, Any]]], card: str) -> None:
+    """Write every config's rows (plain values by column) and the card's text into an existing empty folder.
+
+    A config without rows is left out: `load_dataset` fails on an empty file.
+    """
+    from datasets import Dataset
+    from datasets.utils import disable_progress_bars
+
+    disable_progress_bars()
+    filled = {config: listed for config, rows in tables.items() if (listed := list(rows))}
+    for config, listed in filled.items():
+        columns = {name: [row[name] for row in listed] for name in COLUMNS[config]}
+        place = folder / "data" / config / "train-00000-of-00001.parquet"
+        place.parent.mkdir(parents=True)
+        Dataset.from_dict(columns, features=features(config)).to_parquet(str(place))
+    (folder / "README.md").write_text(front_matter(list(filled)) + card, encoding="utf-8")
+
+
+def front_matter(configs: list[str]) -> str:
+    """The YAML head of a dataset card that tells `load_dataset` where each config lies; `train` is the default."""
+    lines = ["---", "configs:"]
+    for config in configs:
+        lines += [f"- config_name: {config}", "  data_files:", "  - split: train", f"    path: data/{config}/*.parquet"]
+        lines += ["  default: true"] if config == "train" else []
+    return "\n".join([*lines, "---", "", ""])
+
+
+def read_train(folder: Path) -> tuple[TrainingExample, ...]:
+    """The training rows of a corpus in file order.
+
+    Raises DataError where the folder is no corpus, misses a column, or has no row.
+    """
+    import pyarrow.parquet as parquet
+
+    files = sorted((folder / "data" / "train").glob("*.parquet"))
+    if not files:
+        raise DataError(f"{folder}: no corpus there (data/train/*.parquet)", hint="run the generate stage first, or set train.data")
+    examples: list[TrainingExample] = []
+    for path in files:
+        try:
+            table = parquet.read_table(path)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}", hint="generate the corpus again"
+            ) from None
+        missing = [name for name in ("id", "instruction", "input", "output") if name not in table.column_names]
+        if missing:
+            raise DataError(
+                f"{path}: column '{missing[0]}' is missing (found {', '.join(table.column_names)})",
+                hint="name a corpus made by the generate stage",
+            )
+        for row in table.select(["id", "instruction", "input", "output"]).to_pylist():
+            bad = next((name for name, value in row.items() if not isinstance(value, str)), None)
+            if bad is not None:
+                raise DataError(f"{path}: row {len(examples)}: column '{bad}' is {row[bad]!r}, not text")
+            examples.append(TrainingExample(**row))
+    if not examples:
+        raise DataError(f"{folder}: the corpus has no training row", hint="generate more, with another model or more seeds")
+    return tuple(examples)

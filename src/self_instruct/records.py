@@ -1,0 +1,181 @@
+"""The records that flow through the system, one frozen type for each step.
+
+Knows neither files, engines nor stages. Every record carries its id and its parents' ids, so that any
+training row can be traced to its completion and its seeds. A new stage of data is a new type.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Instance:
+    """One (input, output) pair of a task. `input` may be empty (paper, section 2.1)."""
+
+    input: str
+    output: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeedTask:
+    """A human-written task in the authors' file format (`seed_tasks.jsonl`)."""
+
+    id: str
+    name: str
+    instruction: str
+    instances: tuple[Instance, ...]
+    is_classification: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """Sampling parameters of one request, under the names that vLLM and OpenAI use.
+
+    `max_tokens` counts new tokens. `temperature` 0 is greedy, and then `seed` has no effect.
+    """
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """One prompt for the engine.
+
+    `choices`: the answer is constrained to one of these strings, told apart by their first tokens.
+    `adapter`: path of a PEFT LoRA folder to answer with, none for the base model.
+    `priority`: smaller is served earlier.
+    """
+
+    id: str
+    prompt: str
+    sampling: Sampling
+    choices: tuple[str, ...] = ()
+    adapter: str | None = None
+    priority: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Completion:
+    """What the engine answered to the request of the same id.
+
+    `finish_reason` is `stop` (a stop string or end-of-text) or `length` (the token limit was hit).
+    `choice_logprobs`: for constrained requests, the natural log of the probability of each choice, in the
+    request's order, normalised over the choices.
+    """
+
+    request_id: str
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    output_tokens: int
+    choice_logprobs: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Neighbour:
+    """A pool entry and its ROUGE-L F1 with a candidate."""
+
+    id: str
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Instruction:
+    """A machine-written instruction that passed every filter.
+
+    `request` is the number of the bootstrapping request, `parents` the ids of the 8 instructions it showed,
+    `nearest` the most similar pool entries at the time of acceptance, best first.
+    """
+
+    id: str
+    text: str
+    request: int
+    position: int
+    parents: tuple[str, ...]
+    nearest: tuple[Neighbour, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rejection:
+    """A candidate that was dropped: in which step, by which rule, and what it was.
+
+    `parent` is the id of the request or instruction it came from; `detail` is the rule's evidence (a keyword,
+    or the nearest neighbour and its score).
+    """
+
+    id: str
+    step: str
+    rule: str
+    text: str
+    detail: str
+    parent: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelledInstruction:
+    """An instruction with the verdict of step 2. `margin` = log p(yes) - log p(no), in nats."""
+
+    instruction: Instruction
+    is_classification: bool
+    margin: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskInstance:
+    """An accepted instance of a labelled instruction, `order` counted from 0 within the task."""
+
+    id: str
+    instruction_id: str
+    order: int
+    input: str
+    output: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingExample:
+    """One (instruction, input, output) triple to train on, with the id of the row it came from."""
+
+    id: str
+    instruction: str
+    input: str
+    output: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvalItem:
+    """One evaluation task: an instruction, its input (may be empty) and its accepted answers."""
+
+    id: str
+    suite: str
+    group: str
+    instruction: str
+    input: str
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prediction:
+    """The stripped answer of one model to one evaluation item; `hit_limit` if the token limit ended it."""
+
+    item_id: str
+    model: str
+    text: str
+    hit_limit: bool
+    output_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """ROUGE-L F1 (0 to 1) and exact match of one prediction."""
+
+    item_id: str
+    model: str
+    rouge_l: float
+    exact_match: bool

