@@ -1,0 +1,254 @@
+"""vLLM behind the engine seam: starts the child process, sends requests, hands out completions.
+
+Knows nothing of vLLM's Python API; that is in `vllm_worker`, in another process, so that the device's memory is
+free again when the engine is closed, and the parent never imports torch for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from self_instruct import hardware
+from self_instruct.errors import EngineDiedError, EngineError
+from self_instruct.records import Completion, Request
+from self_instruct.runlog import log
+from self_instruct.settings import Settings
+
+if TYPE_CHECKING:
+    from self_instruct.models import Model
+
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's max_lora_rank takes
+CPU_BLOCK_TOKENS = 32  # vLLM's own default on CPU, 128, leaves most of a shared prompt uncached
+CLOSE_TIMEOUT_S = 60.0
+SAY_EVERY_S = 30.0
+WORKER = ("-m", "self_instruct.vllm_worker")
+
+
+def engine_arguments(model: Model, settings: Settings, adapters: tuple[str, ...], dtype: str, *, cuda: bool) -> dict[str, Any]:
+    """vLLM's AsyncEngineArgs for this model on this machine.
+
+    On a CPU: no compilation (it takes minutes), and whole prefills, because a request with a seed whose prompt is
+    split over steps ends vLLM 0.32 with "CPU Generator does not use offset".
+    """
+    context = min(settings.model.max_length, model.context)
+    engine = settings.run.engine
+    arguments: dict[str, Any] = {
+        "model": model.path,
+        "dtype": dtype,
+        "max_model_len": context,
+        "max_num_seqs": engine.max_num_seqs,
+        "seed": settings.run.seed,
+        "enable_prefix_caching": True,
+        "disable_log_stats": False,
+        "scheduling_policy": "priority",
+    }
+    if cuda:
+        arguments["gpu_memory_utilization"] = engine.gpu_memory
+    else:
+        arguments |= {
+            "enforce_eager": True,
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(context, 4096),
+            "block_size": CPU_BLOCK_TOKENS,
+            "kv_cache_memory_bytes": int(engine.kv_cache_gib * 2**30),
+        }
+    if adapters:
+        rank = max(_rank(Path(path)) for path in adapters)
+        arguments |= {"enable_lora": True, "max_loras": len(adapters), "max_lora_rank": next(r for r in LORA_RANKS if r >= rank)}
+    return arguments
+
+
+def _rank(adapter: Path) -> int:
+    try:
+        rank = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+    except (OSError, ValueError, KeyError) as error:
+        raise EngineError(
+            f"{adapter}: not a LoRA adapter folder: {error}", hint="name a folder that the train stage made"
+        ) from None
+    if not isinstance(rank, int) or not 1 <= rank <= LORA_RANKS[-1]:
+        raise EngineError(f"{adapter}: rank {rank!r}; vLLM serves 1 to {LORA_RANKS[-1]}")
+    return rank
+
+
+class VllmEngine:
+    """One vLLM process. Make it with `await VllmEngine.start(…)`; end it with `await close()`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log_file: IO[bytes], log_path: Path | None) -> None:
+        self._process, self._log_file, self._log_path = process, log_file, log_path
+        self._open: dict[str, asyncio.Future[Completion]] = {}
+        self._metrics: list[asyncio.Future[dict[str, float]]] = []
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._fatal: str | None = None
+        self._closing = False
+        self._reader = asyncio.create_task(self._read())
+
+    @classmethod
+    async def start(
+        cls, model: Model, settings: Settings, adapters: tuple[str, ...] = (), log_path: Path | None = None
+    ) -> VllmEngine:
+        """Start vLLM on `model`, able to answer with each LoRA folder of `adapters` as well as with the base.
+
+        vLLM's own output goes to `log_path`. Raises EngineError where it doesn't start within
+        `run.engine.start_timeout_s`.
+        """
+        cuda = bool(hardware.gpus())
+        if cuda:
+            hardware.require_gpu_memory(settings.run.engine.gpu_memory)
+        dtype, reason = hardware.choose_dtype(settings.model.dtype)
+        arguments = engine_arguments(model, settings, adapters, dtype, cuda=cuda)
+        log.info("starting vLLM with %s in %s (%s)%s", model.reference, dtype, reason, "" if cuda else "; about a minute on a CPU")
+        log_file = log_path.open("ab") if log_path else open(os.devnull, "ab")  # noqa: SIM115 (closed by close())
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, *WORKER),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log_file,
+            env=_environment(settings, cuda=cuda),
+            limit=2**30,
+            start_new_session=True,  # Ctrl-C is for the parent, which then closes the engine in order
+        )
+        engine = cls(process, log_file, log_path)
+        begun = time.monotonic()
+        try:
+            await engine._send(op="start", engine=arguments, adapters=list(adapters))
+            while not engine._ready.done():
+                left = settings.run.engine.start_timeout_s - (time.monotonic() - begun)
+                if left <= 0:
+                    raise EngineError(
+                        f"vLLM didn't start within {settings.run.engine.start_timeout_s:.0f} s", hint=f"its log: {log_path}"
+                    )
+                await asyncio.wait([engine._ready], timeout=min(SAY_EVERY_S, left))
+                if not engine._ready.done():
+                    log.info("vLLM is starting: %.0f s so far", time.monotonic() - begun)
+            await engine._ready
+        except BaseException:
+            await engine.close()
+            raise
+        log.info("vLLM is up after %.0f s", time.monotonic() - begun)
+        return engine
+
+    async def generate(self, request: Request) -> Completion:
+        """See `Engine.generate`."""
+        self._check_alive()
+        assert request.id not in self._open, f"two open requests with the id {request.id}"
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._open[request.id] = future
+        try:
+            await self._send(op="generate", **dataclasses.asdict(request))
+            return await future
+        except asyncio.CancelledError:
+            with contextlib.suppress(EngineDiedError):
+                await self._send(op="abort", id=request.id)
+            raise
+        finally:
+            self._open.pop(request.id, None)
+
+    async def metrics(self) -> dict[str, float]:
+        """vLLM's counters and gauges under vLLM's names, such as `vllm:prefix_cache_hits_total`."""
+        self._check_alive()
+        future: asyncio.Future[dict[str, float]] = asyncio.get_running_loop().create_future()
+        self._metrics.append(future)
+        await self._send(op="metrics")
+        return await future
+
+    async def close(self) -> None:
+        """Ask the process to end, and end its whole group where it doesn't."""
+        if self._closing:
+            return
+        self._closing = True
+        with contextlib.suppress(EngineDiedError, ConnectionError):
+            await self._send(op="close")
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), CLOSE_TIMEOUT_S if self._ready.done() else 1.0)
+        except TimeoutError:
+            pass
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            await self._process.wait()
+            await self._reader
+            self._log_file.close()
+
+    async def _send(self, **message: Any) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write((json.dumps(message) + "\n").encode())
+            await self._process.stdin.drain()
+        except (ConnectionError, RuntimeError):
+            raise self._died() from None
+
+    async def _read(self) -> None:
+        """Hand each line of the process to whoever waits for it, until it ends."""
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            message = json.loads(line)
+            match message.pop("event"):
+                case "ready":
+                    self._ready.set_result(None)
+                case "completion":
+                    message["choice_logprobs"] = tuple(message["choice_logprobs"])
+                    self._settle(message["request_id"], Completion(**message))
+                case "failed":
+                    self._settle(message["request_id"], EngineError(f"request {message['request_id']}: {message['error']}"))
+                case "metrics":
+                    self._metrics.pop(0).set_result(message["values"])
+                case "fatal":
+                    self._fatal = message["error"]
+                    self._end_all()
+        self._end_all()
+
+    def _settle(self, request_id: str, result: Completion | EngineError) -> None:
+        future = self._open.get(request_id)
+        if future is None or future.done():
+            return  # the asker was cancelled meanwhile
+        if isinstance(result, Completion):
+            future.set_result(result)
+        else:
+            future.set_exception(result)
+
+    def _end_all(self) -> None:
+        waiting: list[asyncio.Future[Any]] = [*self._open.values(), *self._metrics, self._ready]
+        for future in waiting:
+            if not future.done():
+                if self._closing:
+                    future.cancel()
+                else:
+                    future.set_exception(self._died())
+
+    def _check_alive(self) -> None:
+        if self._fatal is not None or self._closing or self._reader.done():
+            raise self._died()
+
+    def _died(self) -> EngineDiedError:
+        why = self._fatal or ("it is closed" if self._closing else f"its process ended (status {self._process.returncode})")
+        kv = "KV cache" in why
+        hint = "raise run.engine.kv_cache_gib or lower model.max_length; " if kv else ""
+        return EngineDiedError(
+            f"vLLM stopped: {why.splitlines()[0]}",
+            hint=f"{hint}its log: {self._log_path}; run the same command again to go on from what is journaled",
+        )
+
+
+def _environment(settings: Settings, *, cuda: bool) -> dict[str, str]:
+    """The child's environment: the model is local, nothing is reported, and on a CPU all allowed cores are used."""
+    environment = dict(os.environ) | {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    if not cuda:
+        allowed = sorted(os.sched_getaffinity(0))[: settings.run.threads]
+        environment |= {
+            "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, allowed)),
+            "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
+        }
+        environment.pop("OMP_NUM_THREADS", None)
+    return environment

@@ -1,0 +1,173 @@
+"""The child process that runs vLLM's AsyncLLM; the only module that imports vLLM.
+
+Knows nothing of runs and stages: JSON lines come in on stdin and go out on stdout, one object a line.
+In: `start` (once), then `generate`, `abort`, `metrics`, `close`. Out: `ready`, `completion`, `failed`, `metrics`, `fatal`.
+End of stdin means that the parent is gone: the engine stops then too, so that no orphan holds the device.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import math
+import os
+import sys
+from typing import Any
+
+
+class Worker:
+    """One engine and the requests that are open on it."""
+
+    def __init__(self, out: int) -> None:
+        self._out = out
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._adapters: dict[str, Any] = {}
+
+    def send(self, event: str, **values: Any) -> None:
+        line = (json.dumps({"event": event, **values}) + "\n").encode()
+        while line:
+            line = line[os.write(self._out, line) :]
+
+    def start(self, message: dict[str, Any]) -> None:
+        """Build engine and tokenizer from the keyword arguments in `engine`."""
+        from transformers import AutoTokenizer
+        from vllm import AsyncEngineArgs
+        from vllm.lora.request import LoRARequest
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        self._tokenizer = AutoTokenizer.from_pretrained(message["engine"]["model"])
+        self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**message["engine"]))
+        for number, path in enumerate(message["adapters"], start=1):
+            self._adapters[path] = LoRARequest(f"adapter-{number}", number, path)
+        self.send("ready")
+
+    async def serve(self) -> None:
+        reader = asyncio.StreamReader(limit=2**30)
+        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        try:
+            while line := await reader.readline():
+                message = json.loads(line)
+                match message["op"]:
+                    case "start":
+                        self.start(message)
+                    case "generate":
+                        task = asyncio.create_task(self._answer(message))
+                        self._tasks[message["id"]] = task
+                        task.add_done_callback(functools.partial(self._forget, message["id"]))
+                    case "abort":
+                        if message["id"] in self._tasks:
+                            self._tasks[message["id"]].cancel()  # AsyncLLM then aborts the request
+                    case "metrics":
+                        self.send("metrics", values=_counters())
+                    case "close":
+                        break
+        except Exception as error:
+            self.send("fatal", error=f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            if hasattr(self, "_engine"):
+                self._engine.shutdown()
+
+    def _forget(self, identity: str, _: asyncio.Task[None]) -> None:
+        self._tasks.pop(identity, None)
+
+    async def _answer(self, message: dict[str, Any]) -> None:
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            self.send("completion", **await self._complete(message))
+        except EngineDeadError as error:
+            self.send("fatal", error=f"the engine died: {error}")
+        except Exception as error:  # vLLM has error types of its own for refused requests; the parent must hear of all
+            self.send("failed", request_id=message["id"], error=f"{type(error).__name__}: {error}")
+
+    async def _complete(self, message: dict[str, Any]) -> dict[str, Any]:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        sampling, choices = message["sampling"], message["choices"]
+        if choices:
+            ids, allowed = self._choice_tokens(message["prompt"], choices)
+            params = SamplingParams(
+                max_tokens=1, temperature=0, allowed_token_ids=allowed, logprobs=len(allowed), logprob_token_ids=allowed
+            )
+        else:
+            ids, allowed = self._tokenizer(message["prompt"]).input_ids, []
+            params = SamplingParams(**{k: v for k, v in sampling.items() if v is not None})
+        params.output_kind = RequestOutputKind.FINAL_ONLY
+        final = None
+        async for output in self._engine.generate(
+            {"prompt_token_ids": ids},
+            params,
+            message["id"],
+            lora_request=self._adapters[message["adapter"]] if message["adapter"] else None,
+            priority=message["priority"],
+        ):
+            final = output
+        if final is None or final.outputs[0].finish_reason not in ("stop", "length"):
+            raise ValueError(f"ended without an answer ({final.outputs[0].finish_reason if final else 'no output'})")
+        answer = final.outputs[0]
+        reply = {
+            "request_id": message["id"],
+            "text": answer.text,
+            "finish_reason": answer.finish_reason,
+            "prompt_tokens": len(ids),
+            "output_tokens": len(answer.token_ids),
+            "choice_logprobs": [],
+        }
+        if choices:
+            assert isinstance(answer.logprobs, list), "flat_logprobs is off"
+            scores = [answer.logprobs[0][token].logprob for token in allowed]
+            total = max(scores) + math.log(sum(math.exp(score - max(scores)) for score in scores))
+            reply["choice_logprobs"] = [score - total for score in scores]
+            reply["text"] = choices[scores.index(max(scores))]
+            reply["finish_reason"] = "stop"
+        return reply
+
+    def _choice_tokens(self, prompt: str, choices: list[str]) -> tuple[list[int], list[int]]:
+        """The ids that all continuations share, and the first id in which each choice differs from the others.
+
+        Tokenised with the prompt, because a tokenizer may merge across the border or split a leading space off.
+        """
+        full = [self._tokenizer(prompt + choice).input_ids for choice in choices]
+        shared = 0
+        while all(shared < len(ids) for ids in full) and len({ids[shared] for ids in full}) == 1:
+            shared += 1
+        heads = [ids[shared] if shared < len(ids) else -1 for ids in full]
+        if -1 in heads or len(set(heads)) < len(heads):
+            raise ValueError(f"the choices {choices} can't be told apart by one token of this tokenizer")
+        return full[0][:shared], heads
+
+
+def _counters() -> dict[str, float]:
+    """vLLM's own counters and gauges by name, summed over labels; without histograms and creation times."""
+    from prometheus_client import REGISTRY
+
+    totals: dict[str, float] = {}
+    for family in REGISTRY.collect():
+        if family.name.startswith("vllm:") and family.type in ("counter", "gauge"):
+            for sample in family.samples:
+                if not sample.name.endswith(("_created", "_info")):
+                    totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+    return totals
+
+
+def main() -> None:
+    """Serve until `close` or the end of stdin; then leave without waiting for vLLM's finalizers, which can hang."""
+    out = os.dup(1)
+    os.dup2(2, 1)  # whatever vLLM prints goes to the log, never between our lines
+    status = 0
+    try:
+        asyncio.run(Worker(out).serve())
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        status = 1
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

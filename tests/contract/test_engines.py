@@ -1,0 +1,138 @@
+"""What every engine must do, run on each of them; then what only the real vLLM can show."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import pytest
+
+from self_instruct.errors import EngineError
+from self_instruct.records import Request, Sampling
+from serving import CONTEXT, Served
+
+pytestmark = pytest.mark.contract
+COUNTER = iter(range(10**9))
+PROMPT = "The capital of France is"
+
+
+def request(prompt: str = PROMPT, **more: object) -> Request:
+    sampling = more.pop("sampling", Sampling(max_tokens=12))
+    return Request(id=f"request-{next(COUNTER)}", prompt=prompt, sampling=sampling, **more)  # type: ignore[arg-type]
+
+
+def test_greedy_answers_repeat(served: Served) -> None:
+    first, second = request(), request()
+    one, two = served.do(served.engine.generate(first)), served.do(served.engine.generate(second))
+    assert one.text == two.text != ""
+    assert (one.request_id, two.request_id) == (first.id, second.id)
+
+
+def test_many_at_once_each_gets_its_own_answer(served: Served) -> None:
+    asked = [request(f"Count: {n}, {n + 1},", sampling=Sampling(max_tokens=4)) for n in range(40)]
+
+    async def all_of_them() -> list[str]:
+        return [c.request_id for c in await asyncio.gather(*(served.engine.generate(r) for r in asked))]
+
+    assert served.do(all_of_them()) == [r.id for r in asked]
+
+
+def test_a_seed_makes_sampling_repeat(served: Served) -> None:
+    async def texts(*seeds: int) -> list[str]:
+        asked = [request("Once upon a", sampling=Sampling(max_tokens=12, temperature=1.0, seed=seed)) for seed in seeds]
+        return [c.text for c in await asyncio.gather(*(served.engine.generate(r) for r in asked))]
+
+    one, again, *others = served.do(texts(5, 5, 1, 2, 3))
+    assert one == again
+    assert len({one, *others}) > 1
+
+
+def test_the_token_limit_is_told(served: Served) -> None:
+    completion = served.do(served.engine.generate(request(sampling=Sampling(max_tokens=2))))
+    assert (completion.finish_reason, completion.output_tokens) == ("length", 2)
+    assert completion.prompt_tokens > 4
+
+
+def test_a_stop_string_ends_the_answer_and_is_left_out(served: Served) -> None:
+    whole = served.do(served.engine.generate(request(sampling=Sampling(max_tokens=8)))).text
+    stop = whole.split()[1]
+    cut = served.do(served.engine.generate(request(sampling=Sampling(max_tokens=8, stop=(stop,)))))
+    assert cut.finish_reason == "stop"
+    assert cut.text == whole.split(stop)[0]
+
+
+def test_choices_constrain_and_score(served: Served) -> None:
+    choices = (" Yes", " No", " Maybe")
+    completion = served.do(served.engine.generate(request(choices=choices, sampling=Sampling(max_tokens=1))))
+    assert completion.text in choices
+    assert math.isclose(sum(math.exp(score) for score in completion.choice_logprobs), 1.0, rel_tol=1e-6)
+    assert choices[completion.choice_logprobs.index(max(completion.choice_logprobs))] == completion.text
+
+
+def test_choices_that_cannot_be_told_apart_are_an_error(served: Served) -> None:
+    with pytest.raises(EngineError, match="told apart"):
+        served.do(served.engine.generate(request(choices=(" Yes", " Yes"), sampling=Sampling(max_tokens=1))))
+
+
+def test_metrics_are_numbers(served: Served) -> None:
+    values = served.do(served.engine.metrics())
+    assert values
+    assert all(isinstance(value, float) for value in values.values())
+
+
+def test_vllm_refuses_a_prompt_that_is_too_long_and_goes_on(vllm: Served) -> None:
+    with pytest.raises(EngineError, match="maximum context length"):
+        vllm.do(vllm.engine.generate(request("word " * (CONTEXT + 100))))
+    assert vllm.do(vllm.engine.generate(request())).text
+
+
+def test_vllm_answers_with_base_and_adapter_beside_each_other(vllm: Served) -> None:
+    async def both() -> tuple[str, str]:
+        base, tuned = await asyncio.gather(vllm.engine.generate(request()), vllm.engine.generate(request(adapter=vllm.adapter)))
+        return base.text, tuned.text
+
+    base, tuned = vllm.do(both())
+    assert base != tuned
+    assert base == vllm.do(vllm.engine.generate(request())).text
+
+
+def test_vllm_knows_the_capital_of_france(vllm: Served) -> None:
+    assert "Paris" in vllm.do(vllm.engine.generate(request(sampling=Sampling(max_tokens=16)))).text
+
+
+def test_vllm_caches_a_shared_prefix(vllm: Served) -> None:
+    head = "The list of rivers: " + ", ".join(f"river {n}" for n in range(60))
+    before = vllm.do(vllm.engine.metrics())["vllm:prefix_cache_hits_total"]
+    vllm.do(vllm.engine.generate(request(head + ". First:")))
+    vllm.do(vllm.engine.generate(request(head + ". Second:")))
+    assert vllm.do(vllm.engine.metrics())["vllm:prefix_cache_hits_total"] - before >= 96
+
+
+def test_vllm_samples_with_a_seed_in_long_mixed_batches(vllm: Served) -> None:
+    """Requests with a seed whose prefill was split over steps ended vLLM 0.32 on CPU; see engine_vllm."""
+    asked = [
+        request("word " * (400 - n), sampling=Sampling(max_tokens=8, temperature=0.7, top_p=0.5, presence_penalty=2.0, seed=n))
+        for n in range(24)
+    ]
+
+    async def all_of_them() -> int:
+        return len(await asyncio.gather(*(vllm.engine.generate(r) for r in asked)))
+
+    assert vllm.do(all_of_them()) == 24
+
+
+def test_a_cancelled_request_is_aborted(vllm: Served) -> None:
+    async def cancel() -> float:
+        task = asyncio.ensure_future(vllm.engine.generate(request("Once upon a time", sampling=Sampling(max_tokens=400))))
+        await asyncio.sleep(0.5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        for _ in range(50):
+            running = (await vllm.engine.metrics())["vllm:num_requests_running"]
+            if not running:
+                break
+            await asyncio.sleep(0.2)
+        return running
+
+    assert vllm.do(cancel()) == 0

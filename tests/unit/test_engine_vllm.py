@@ -1,0 +1,168 @@
+"""The parent's side of the vLLM engine, against a worker of the tests' own that speaks the same lines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from self_instruct import engine_vllm, hardware
+from self_instruct.engine_vllm import VllmEngine, engine_arguments
+from self_instruct.errors import EngineDiedError, EngineError
+from self_instruct.models import Model
+from self_instruct.records import Request, Sampling
+from self_instruct.settings import Settings
+
+MODEL = Model(
+    reference="m",
+    source="local",
+    path="/models/m",
+    fingerprint="f",
+    context=2048,
+    eos_token="</s>",
+    eos_token_id=2,
+    architecture="LlamaForCausalLM",
+)
+FAKE = """
+import json, sys, time
+def send(event, **values):
+    print(json.dumps({"event": event, **values}), flush=True)
+for line in sys.stdin:
+    message = json.loads(line)
+    if message["op"] == "start":
+        MODE
+        send("ready")
+    elif message["op"] == "generate":
+        prompt = message["prompt"]
+        if prompt == "die": sys.exit(3)
+        if prompt == "fatal": send("fatal", error="the engine died: no KV cache blocks")
+        if prompt == "refuse": send("failed", request_id=message["id"], error="ValueError: too long")
+        if prompt == "wait": continue
+        send("completion", request_id=message["id"], text=prompt.upper(), finish_reason="stop", prompt_tokens=1,
+             output_tokens=1, choice_logprobs=[-0.5] * len(message["choices"]))
+    elif message["op"] == "metrics":
+        send("metrics", values={"x": 1.0})
+    elif message["op"] == "close":
+        break
+"""
+
+
+def request(prompt: str) -> Request:
+    return Request(id=prompt, prompt=prompt, sampling=Sampling(max_tokens=4))
+
+
+@pytest.fixture
+def with_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Runs a coroutine function on an engine whose worker is the fake; `mode` is what it does at its start."""
+
+    def run(use: Callable[[VllmEngine], Coroutine[Any, Any, None]], mode: str = "pass", **engine: Any) -> None:
+        monkeypatch.setattr(engine_vllm, "WORKER", ("-c", FAKE.replace("MODE", mode)))
+        monkeypatch.setattr(hardware, "gpus", list)
+        settings = Settings.model_validate({"run": {"engine": engine}})
+
+        async def main() -> None:
+            started = await VllmEngine.start(MODEL, settings, (), tmp_path / "engine.log")
+            try:
+                await use(started)
+            finally:
+                await started.close()
+
+        asyncio.run(main())
+
+    return run
+
+
+def test_requests_get_their_answers(with_engine: Callable[..., None]) -> None:
+    async def use(engine: VllmEngine) -> None:
+        answers = await asyncio.gather(*(engine.generate(request(text)) for text in ("a", "b", "c")))
+        assert [answer.text for answer in answers] == ["A", "B", "C"]
+        assert await engine.metrics() == {"x": 1.0}
+
+    with_engine(use)
+
+
+def test_a_refused_request_is_an_error_and_the_others_go_on(with_engine: Callable[..., None]) -> None:
+    async def use(engine: VllmEngine) -> None:
+        with pytest.raises(EngineError, match="request refuse: ValueError: too long"):
+            await engine.generate(request("refuse"))
+        assert (await engine.generate(request("a"))).text == "A"
+
+    with_engine(use)
+
+
+@pytest.mark.parametrize(("prompt", "what"), [("die", "its process ended"), ("fatal", "no KV cache blocks")])
+def test_a_dead_process_ends_every_open_request(with_engine: Callable[..., None], prompt: str, what: str) -> None:
+    async def use(engine: VllmEngine) -> None:
+        waiting = asyncio.ensure_future(engine.generate(request("wait")))
+        await asyncio.sleep(0)
+        with pytest.raises(EngineDiedError, match=what) as caught:
+            await engine.generate(request(prompt))
+        assert "go on from what is journaled" in str(caught.value.hint)
+        with pytest.raises(EngineDiedError):
+            await waiting
+        with pytest.raises(EngineDiedError):
+            await engine.generate(request("a"))
+
+    with_engine(use)
+
+
+def test_kill_9_of_the_process_is_noticed(with_engine: Callable[..., None]) -> None:
+    async def use(engine: VllmEngine) -> None:
+        waiting = asyncio.ensure_future(engine.generate(request("wait")))
+        await asyncio.sleep(0.1)
+        os.kill(engine._process.pid, signal.SIGKILL)
+        with pytest.raises(EngineDiedError, match="its process ended"):
+            await waiting
+
+    with_engine(use)
+
+
+def test_a_failed_start_tells_why_and_where_the_log_is(with_engine: Callable[..., None]) -> None:
+    async def use(engine: VllmEngine) -> None:
+        raise AssertionError("started")
+
+    with pytest.raises(EngineDiedError, match="out of memory") as caught:
+        with_engine(use, mode='send("fatal", error="RuntimeError: out of memory"); sys.exit(1)')
+    assert "engine.log" in str(caught.value.hint)
+    with pytest.raises(EngineError, match=r"didn't start within 0 s"):
+        with_engine(use, mode="time.sleep(60)", start_timeout_s=0.3)
+
+
+def test_the_group_of_a_closed_engine_is_gone(with_engine: Callable[..., None]) -> None:
+    groups: list[int] = []
+
+    async def use(engine: VllmEngine) -> None:
+        groups.append(engine._process.pid)
+
+    with_engine(use)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(groups[0], 0)
+
+
+def test_arguments_on_a_cpu_avoid_split_prefills() -> None:
+    arguments = engine_arguments(MODEL, Settings(), (), "float32", cuda=False)
+    assert arguments["max_model_len"] == 2048
+    assert arguments["enable_chunked_prefill"] is False
+    assert arguments["max_num_batched_tokens"] >= arguments["max_model_len"]
+    assert "enforce_eager" not in engine_arguments(MODEL, Settings(), (), "bfloat16", cuda=True)
+
+
+@pytest.mark.parametrize(("rank", "engine_rank"), [(4, 8), (16, 16), (20, 32), (512, 512)])
+def test_the_engines_lora_rank_is_the_next_allowed_one(tmp_path: Path, rank: int, engine_rank: int) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": rank}))
+    arguments = engine_arguments(MODEL, Settings(), (str(tmp_path),), "float32", cuda=False)
+    assert arguments["max_lora_rank"] == engine_rank
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"r": 600}', None])
+def test_a_folder_that_is_no_adapter_is_refused(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "adapter_config.json").write_text(content)
+    with pytest.raises(EngineError, match=str(tmp_path)):
+        engine_arguments(MODEL, Settings(), (str(tmp_path),), "float32", cuda=False)
