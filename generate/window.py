@@ -1,0 +1,41 @@
+"""Ordered commit over a lagged pool: many requests open, answers in any order, commits strictly by number.
+
+Knows nothing of what is asked or committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+Answer = TypeVar("Answer")
+
+
+async def run_in_order(
+    ask: Callable[[int], Awaitable[Answer]], commit: Callable[[int, Answer], bool], *, lag: int, limit: int
+) -> int:
+    """Ask for 0, 1, 2 … and commit the answers in that order; returns how many were committed.
+
+    Request i is asked right after the commit of i - lag, so what `ask` sees is a pure function of the committed
+    answers. Ends when `commit` returns False or `limit` requests are committed; what is open then is cancelled,
+    and has no effect. An exception of `ask` is raised at its number's turn.
+    """
+    open_requests: dict[int, asyncio.Future[Answer]] = {}
+    asked = committed = 0
+    try:
+        while committed < limit:
+            while asked < min(committed + lag, limit):
+                open_requests[asked] = asyncio.ensure_future(ask(asked))
+                # The request reads the pool before its first await; let it, before anything else is committed.
+                await asyncio.sleep(0)
+                asked += 1
+            answer = await open_requests.pop(committed)
+            committed += 1
+            if not commit(committed - 1, answer):
+                break
+        return committed
+    finally:
+        for request in open_requests.values():
+            request.cancel()
+        await asyncio.gather(*open_requests.values(), return_exceptions=True)
