@@ -6,9 +6,11 @@ Knows nothing of what a stage does. Imports neither torch, vLLM, transformers no
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from self_instruct import runlog
 from self_instruct.errors import SelfInstructError
@@ -39,8 +41,24 @@ def loaded(arguments: argparse.Namespace) -> Loaded:
 
 
 def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
-    """Call `main` and turn its end into an exit status: 2 for what a user can mend, 1 for a bug, 130 for Ctrl-C."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """Call `main` and turn its end into an exit status: 2 for what a user can mend, 1 for a bug, 130 for Ctrl-C.
+
+    The status also goes to the file that SELF_INSTRUCT_STATUS names, if any: accelerate turns every failure into 1,
+    and launch.sh wants to know.
+    """
+    status: int | str | None = 1
+    try:
+        status = _status(main, list(sys.argv[1:] if argv is None else argv))
+        return status
+    except SystemExit as end:  # argparse's
+        status = end.code
+        raise
+    finally:
+        if place := os.environ.get("SELF_INSTRUCT_STATUS"):
+            Path(place).write_text(f"{status}\n", encoding="utf-8")
+
+
+def _status(main: Callable[[Sequence[str]], int], arguments: list[str]) -> int:
     try:
         runlog.configure()
         return main(arguments)

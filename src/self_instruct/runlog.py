@@ -21,13 +21,14 @@ log = logging.getLogger("self_instruct")
 
 
 def configure() -> None:
-    """Send this package's log to stderr as plain lines. Safe to call twice."""
-    if not log.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log.addHandler(handler)
-        log.setLevel(logging.INFO)
-        log.propagate = False
+    """Send this package's log to stderr as plain lines. Safe to call twice, and after stderr was replaced."""
+    for old in [handler for handler in log.handlers if type(handler) is logging.StreamHandler]:
+        log.removeHandler(old)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
 
 
 def to_file(path: Path) -> logging.Handler:

