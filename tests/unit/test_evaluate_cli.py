@@ -1,0 +1,296 @@
+"""The stage as a command, on the scripted engine: a whole run, resuming, kills and bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sample_runs
+from self_instruct import commandline, embedded, engines, runlog
+from self_instruct.engine_scripted import ScriptedEngine
+from self_instruct.evaluate import cli, figures
+from self_instruct.records import Request
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+
+
+@pytest.fixture(autouse=True)
+def without_plots_and_with_a_fresh_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "available", lambda: False)
+    monkeypatch.setattr(runlog.log, "handlers", [])  # the first test's handler would write to that test's stderr
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny_model: Path) -> Path:
+    """A run folder with an adapter, beside the model."""
+    sample_runs.adapter(tmp_path / "run" / "train" / "adapter")
+    return tmp_path / "run"
+
+
+def arguments(run: Path, *more: str) -> list[str]:
+    model = next(parent for parent in run.parents if (parent / "tiny-model").exists()) / "tiny-model"
+    settings = [f"model.name={model}", "model.engine=scripted", "evaluate.max_tokens=20", "evaluate.max_items=6", *more]
+    return ["--out", str(run), *(word for setting in settings for word in ("--set", setting))]
+
+
+def call(run: Path, *more: str, flags: tuple[str, ...] = ()) -> int:
+    return commandline.run(cli.main, [*arguments(run, *more), *flags])
+
+
+def spy(monkeypatch: pytest.MonkeyPatch, asked: list[str], **options: Any) -> None:
+    """Let the stage use a scripted engine that notes the ids it is asked for."""
+
+    def script(request: Request) -> str:
+        asked.append(request.id)
+        return f"{'tuned' if request.adapter else 'base'} answer"
+
+    async def open_engine(*_: Any) -> ScriptedEngine:
+        return ScriptedEngine(script=script, **options)
+
+    monkeypatch.setattr(engines, "open_engine", open_engine)
+
+
+def product(run: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (run / "evaluate" / "report").iterdir()}
+
+
+def test_a_run_from_start_to_report(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert call(run) == 0
+    out = capfd.readouterr().out
+    (line,) = out.splitlines()
+    told = json.loads(line)
+    tree = json.loads((run / "evaluate/report/report.json").read_text("utf-8"))
+    assert told == {
+        "stage": "evaluate",
+        "report": str(run / "evaluate/report/report.md"),
+        "rouge_l": {model["model"]: model["rouge_l"] for model in tree["models"]},
+    }
+    assert list(told["rouge_l"]) == ["base", "tuned"]
+    assert tree["scripted"] and tree["suite"]["items"] == 6
+    manifest = json.loads((run / "evaluate/manifest.json").read_text("utf-8"))
+    assert manifest["status"] == "finished"
+    assert manifest["facts"]["rouge_l"] == told["rouge_l"]
+    assert sorted(manifest["inputs"]) == ["adapter tuned", "model", "user_oriented"]
+    assert len((run / "evaluate/journal/predictions.jsonl").read_text("utf-8").splitlines()) == 12
+
+
+def test_a_finished_stage_says_where_the_report_is(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+    spy(monkeypatch, asked)
+    assert call(run) == 0
+    first, told = product(run), capfd.readouterr().out
+    asked.clear()
+    assert call(run) == 0
+    assert capfd.readouterr().out == told
+    assert f"already finished; the report is {run}" in (run / "evaluate/log.txt").read_text("utf-8")
+    assert asked == []
+    assert product(run) == first
+
+
+def test_a_deleted_report_is_made_again_without_an_engine(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    spy(monkeypatch, asked)
+    assert call(run) == 0
+    first = product(run)
+    manifest = (run / "evaluate/manifest.json").read_bytes()
+    for path in (run / "evaluate/report").iterdir():
+        path.unlink()
+    (run / "evaluate/report").rmdir()
+    asked.clear()
+    assert call(run) == 0
+    assert asked == []
+    assert product(run) == first
+    assert (run / "evaluate/manifest.json").read_bytes() == manifest
+
+
+def test_a_run_folder_may_move(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    spy(monkeypatch, asked, dies_after=5)
+    assert call(run) == 2
+    moved = run.with_name("elsewhere")
+    run.rename(moved)
+    before = len(asked)
+    spy(monkeypatch, asked)
+    assert call(moved) == 0
+    assert len(asked) - before <= 12 - 4
+
+
+def test_an_engine_that_dies_is_exit_2_and_the_next_call_goes_on(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first: list[str] = []
+    spy(monkeypatch, first, dies_after=5)
+    assert call(run) == 2
+    error = capfd.readouterr().err
+    assert "error: the scripted engine died after 5 answers" in error
+    assert "Traceback" not in error
+    assert not (run / "evaluate/report").exists()
+    kept = {json.loads(line)["id"] for line in (run / "evaluate/journal/predictions.jsonl").read_text("utf-8").splitlines()}
+    second: list[str] = []
+    spy(monkeypatch, second)
+    assert call(run) == 0
+    assert sorted(kept | set(second)) == sorted(set(first) | set(second))
+    assert not kept & set(second)
+    assert f"{len(kept)} of 12 answers are in the journal already" in (run / "evaluate/log.txt").read_text("utf-8")
+
+
+def test_killed_in_the_middle_and_continued_gives_the_same_answers(run: Path, tmp_path: Path) -> None:
+    """kill -9 in the middle of a real process; logical determinism: the answers are the same as without the kill."""
+    slow = tmp_path / "slow.py"
+    slow.write_text(
+        "import os\n"
+        "from self_instruct import commandline, engines\n"
+        "from self_instruct.engine_scripted import ScriptedEngine\n"
+        "from self_instruct.evaluate import cli\n"
+        "async def open_engine(*_):\n"
+        "    return ScriptedEngine(seed=42, delay_s=float(os.environ['DELAY_S']))\n"
+        "engines.open_engine = open_engine\n"
+        "raise SystemExit(commandline.run(cli.main))\n",
+        encoding="utf-8",
+    )
+    environment = os.environ | {"PYTHONPATH": str(SOURCE), "DELAY_S": "20"}
+    path = run / "evaluate" / "journal" / "predictions.jsonl"
+
+    def lines() -> list[bytes]:
+        return path.read_bytes().splitlines() if path.exists() else []
+
+    process = subprocess.Popen([sys.executable, str(slow), *arguments(run)], env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(lines()) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    killed = lines()
+    assert 3 <= len(killed) < 12
+    environment["DELAY_S"] = "0"
+    done = subprocess.run(
+        [sys.executable, str(slow), *arguments(run)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert lines()[: len(killed)] == killed and len(lines()) == 12
+
+    straight = tmp_path / "other" / "run"
+    sample_runs.adapter(straight / "train" / "adapter")
+    assert call(straight) == 0
+    assert product(straight)["answers.jsonl"] == product(run)["answers.jsonl"]
+
+
+def test_dry_run_writes_nothing_and_needs_no_model(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert call(run, "model.name=Some/hub-model", flags=("--dry-run",)) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert told == {"stage": "evaluate", "dry_run": True, "models": ["base", "tuned"], "requests": 12}
+    assert not (run / "evaluate").exists()
+
+
+def test_several_adapters_by_name(run: Path, tmp_path: Path) -> None:
+    other = sample_runs.adapter(tmp_path / "mine" / "lora", content="two")
+    assert call(run, f"evaluate.adapters=[{run}/train/adapter, {other}]") == 0
+    tree = json.loads((run / "evaluate/report/report.json").read_text("utf-8"))
+    assert [model["model"] for model in tree["models"]] == ["base", "tuned", "lora"]
+
+
+def test_no_adapter_at_all_measures_the_base(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert call(run, "evaluate.adapters=[]") == 0
+    assert list(json.loads(capfd.readouterr().out)["rouge_l"]) == ["base"]
+
+
+def test_a_missing_adapter_is_one_line_with_a_hint(tmp_path: Path, tiny_model: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert call(tmp_path / "run") == 2
+    assert capfd.readouterr().err.splitlines()[-2:] == [
+        f"error: {tmp_path}/run/train/adapter: no LoRA adapter there (adapter_config.json)",
+        "hint: train one first: ./launch.sh train with the same --config; or name one: --set evaluate.adapters=[FOLDER]",
+    ]
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_adapter_of_another_base_is_refused(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    base = {"base_model": {"reference": "other/model", "fingerprint": "0" * 64}}
+    (run / "train/adapter/training_manifest.json").write_text(json.dumps(base), encoding="utf-8")
+    assert call(run) == 2
+    assert "adapter: trained on other/model (000000000000), model.name is" in capfd.readouterr().err
+    assert not (run / "evaluate").exists()
+
+
+def test_an_adapter_of_this_base_is_taken(run: Path, tiny_model: Path) -> None:
+    from self_instruct.models import resolve
+    from self_instruct.settings import ModelSettings
+
+    fingerprint = resolve(ModelSettings(name=str(tiny_model))).fingerprint
+    manifest = {"base_model": {"reference": "x", "fingerprint": fingerprint}}
+    (run / "train/adapter/training_manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert call(run) == 0
+
+
+@pytest.mark.parametrize("change", ["evaluate.max_tokens=21", "evaluate.max_items=7", "run.seed=1"])
+def test_a_folder_of_another_config_is_refused(change: str, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert call(run) == 0
+    first = product(run)
+    assert call(run, change) == 2
+    assert f"made with another config: {change.split('=')[0]} was" in capfd.readouterr().err
+    assert product(run) == first
+
+
+def test_a_retrained_adapter_is_refused(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert call(run) == 0
+    (run / "train/adapter/adapter_model.safetensors").write_text("other", encoding="utf-8")
+    assert call(run) == 2
+    assert "input adapter tuned was" in capfd.readouterr().err
+
+
+def test_no_room_for_a_prompt(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert call(run, "evaluate.max_tokens=4096") == 2
+    error = capfd.readouterr().err
+    assert "error: --set: 'evaluate.max_tokens' is 4096: no room for a prompt in a context of 4096 tokens" in error
+    assert not (run / "evaluate").exists()
+
+
+def test_a_long_prompt_is_cut_by_the_models_tokenizer(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"id": "long", "motivation_app": "App", "instruction": "Say it.", "instances": [{"input": "w " * 9000, "output": "w"}]}
+    (tmp_path / "own.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    monkeypatch.setattr(cli, "token_counter", lambda model: lambda text: len(text.split()))
+    assert call(run, f"evaluate.user_oriented={tmp_path / 'own.jsonl'}") == 0
+    assert json.loads((run / "evaluate/report/report.json").read_text("utf-8"))["suite"]["cut_inputs"] == 1
+
+
+def test_a_damaged_journal_is_an_error(run: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    spy(monkeypatch, [], dies_after=5)
+    assert call(run) == 2
+    path = run / "evaluate/journal/predictions.jsonl"
+    damaged = b"not json\n" + path.read_bytes()
+    path.write_bytes(damaged)
+    assert call(run) == 2
+    assert "predictions.jsonl:1: damaged line" in capfd.readouterr().err
+    assert path.read_bytes() == damaged
+
+
+def test_help_and_dry_run_load_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv=['x', '--help']\n"
+        "from self_instruct.evaluate import cli\n"
+        "try: cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'vllm', 'transformers', 'datasets', 'numpy', 'nltk', 'matplotlib', 'pyarrow'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "--dry-run" in done.stdout
+
+
+def test_the_embedded_model_is_not_touched_by_these_tests(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> Path:
+        raise AssertionError("converted the embedded model")
+
+    monkeypatch.setattr(embedded, "prepare", refuse)
+    assert call(run) == 0
