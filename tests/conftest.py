@@ -1,0 +1,69 @@
+"""Fixtures that several test files share, and the switch for the tests that need a GPU."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--gpu", action="store_true", help="run the tests marked gpu; they need an NVIDIA GPU")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--gpu"):
+        skip = pytest.mark.skip(reason="needs an NVIDIA GPU; run ./launch.sh test --gpu")
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def embedded_model() -> Path:
+    """The folder of the embedded model, converted once into the cache. Skips where its package isn't installed."""
+    from self_instruct import embedded
+    from self_instruct.errors import ConfigError
+
+    try:
+        embedded.folder()
+    except ConfigError as error:
+        if os.environ.get("CI"):
+            pytest.fail(error.message)
+        pytest.skip(error.message)
+    return embedded.prepare()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of reference data that isn't part of the repository, named by SHARED_DATA.
+
+    A run that has the data must not pass by skipping: under CI the fixture fails where the data lie beside the
+    checkout and SHARED_DATA isn't set, and always where SHARED_DATA names no folder.
+    """
+    named = os.environ.get("SHARED_DATA")
+    if named:
+        if not Path(named).is_dir():
+            pytest.fail(f"SHARED_DATA={named}: no such folder")
+        return Path(named)
+    if os.environ.get("CI") and (ROOT.parent / "shared" / "data").is_dir():
+        pytest.fail("SHARED_DATA isn't set though ../shared/data exists; .ci/run sets it")
+    pytest.skip("SHARED_DATA isn't set")
+
+
+@pytest.fixture
+def tiny_model(tmp_path: Path) -> Path:
+    """A folder that `models.resolve` accepts and nothing can load: for what needs a model's name only."""
+    folder = tmp_path / "tiny-model"
+    folder.mkdir()
+    config = {"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 4096, "eos_token_id": 1}
+    tokenizer = {"model": {"vocab": {"a": 0}}, "added_tokens": [{"id": 1, "content": "<end>"}]}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<end>"}))
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
