@@ -1,0 +1,145 @@
+"""Loading, LoRA, number formats and threads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import accelerate
+import pytest
+import torch
+
+from sample_training import save_tiny_model, tiny_llama
+from self_instruct import hardware
+from self_instruct.errors import ConfigError
+from self_instruct.settings import TrainSettings
+from self_instruct.train import modeling
+
+
+def test_lora_is_on_every_linear_layer_but_the_head() -> None:
+    model = modeling.add_lora(tiny_llama(40), TrainSettings(lora_rank=4, lora_alpha=6), seed=1)
+    config = model.peft_config["default"]
+    assert sorted(config.target_modules) == ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
+    assert (config.r, config.lora_alpha, config.bias, config.use_dora, config.modules_to_save) == (4, 6, "none", False, None)
+    trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert len(trainable) == 2 * 7 * 2  # layers, linear layers in each, matrices A and B
+    assert all("lora_" in name for name in trainable)
+    assert modeling.trainable(model) == sum(p.numel() for n, p in model.named_parameters() if "lora_" in n)
+
+
+def test_lora_is_float32_on_a_bfloat16_base() -> None:
+    model = modeling.add_lora(tiny_llama(40).to(torch.bfloat16), TrainSettings(), seed=1)
+    formats = {("lora_" in name): parameter.dtype for name, parameter in model.named_parameters()}
+    assert formats == {True: torch.float32, False: torch.bfloat16}
+
+
+def test_start_values_are_a_function_of_the_seed() -> None:
+    def matrices(seed: int) -> list[torch.Tensor]:
+        base = tiny_llama(40)
+        torch.manual_seed(int(torch.randint(1000, ()).item()))
+        return [p.detach() for n, p in modeling.add_lora(base, TrainSettings(), seed).named_parameters() if "lora_A" in n]
+
+    assert all(torch.equal(a, b) for a, b in zip(matrices(1), matrices(1), strict=True))
+    assert not torch.equal(matrices(1)[0], matrices(2)[0])
+
+
+def test_gpt2s_layers_are_found_too() -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    base = GPT2LMHeadModel(GPT2Config(vocab_size=40, n_embd=16, n_layer=1, n_head=2, n_positions=64))
+    assert modeling.linear_names(base) == ["c_attn", "c_fc", "c_proj"]
+
+
+def test_a_model_is_loaded_in_the_format_asked_for(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "model")
+    for name in ("float32", "bfloat16"):
+        base = modeling.load_base(str(folder), name)
+        assert next(base.parameters()).dtype == getattr(torch, name)
+    assert base.config.name_or_path == str(folder.resolve())
+
+
+def test_an_encoder_decoder_is_refused(tmp_path: Path) -> None:
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    config = T5Config(vocab_size=40, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
+    T5ForConditionalGeneration(config).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"is an encoder-decoder \(t5\)"):
+        modeling.load_base(str(tmp_path), "float32")
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
+    from transformers import ViTConfig, ViTModel
+
+    config = ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=8, patch_size=4)
+    ViTModel(config).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="can't be loaded as a causal language model") as caught:
+        modeling.load_base(str(tmp_path), "float32")
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (("bfloat16", "it can"), ("bfloat16", "it can")),
+        (("float32", "it can't"), ("float32", "it can't")),
+        (("float16", "an old GPU"), ("float32", "gradients vanish in float16, which was chosen because an old GPU")),
+    ],
+)
+def test_float16_is_never_trained_in(chosen: tuple[str, str], expected: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "choose_dtype", lambda wanted: chosen)
+    assert modeling.choose_dtype("auto") == expected
+
+
+@pytest.mark.parametrize(("wanted", "processes", "expected"), [(3, 1, 3), (None, 1, 8), (None, 2, 4), (None, 16, 1)])
+def test_threads(wanted: int | None, processes: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(hardware, "cores", lambda: 8)
+    monkeypatch.setattr(torch, "set_num_threads", given.append)
+    assert modeling.set_threads(wanted, processes) == expected
+    assert given == [expected]
+
+
+@pytest.mark.parametrize(("world", "processes", "wrong"), [(None, 1, False), ("1", 1, False), ("2", 2, False), ("2", 1, True)])
+def test_processes_that_dont_know_of_each_other_are_refused(
+    world: str | None, processes: int, wrong: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    class Accelerator:
+        num_processes = processes
+
+        def __init__(self, **options: Any) -> None:
+            asked.append(options)
+
+    monkeypatch.setattr(accelerate, "Accelerator", Accelerator)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    if world is not None:
+        monkeypatch.setenv("WORLD_SIZE", world)
+    if wrong:
+        with pytest.raises(ConfigError, match="WORLD_SIZE is 2, but accelerate sees one process"):
+            modeling.accelerator()
+    else:
+        assert modeling.accelerator().num_processes == processes
+    assert asked == [{"mixed_precision": "no"}]
+
+
+class Marked:
+    """A tokenizer that shows what it was asked, one token a character."""
+
+    def __init__(self, mark: str) -> None:
+        self.mark = mark
+
+    def __call__(self, text: str, add_special_tokens: bool, verbose: bool) -> Any:
+        ids = ([1] if add_special_tokens else []) + ([2] if self.mark else []) + [ord(character) for character in text]
+        return type("Answer", (), {"input_ids": ids})()
+
+    def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
+        return [self.mark + "x" for _ in ids]
+
+
+def test_a_space_that_the_tokenizer_adds_is_left_out_of_continuations() -> None:
+    plain, marking = modeling.tokenize_with(Marked("")), modeling.tokenize_with(Marked("\u2581"))
+    assert plain("ab", prompt=True) == [1, 97, 98]
+    assert plain("ab", prompt=False) == [97, 98]
+    assert marking("ab", prompt=True) == [1, 2, 97, 98]
+    assert marking("ab", prompt=False) == [97, 98]
