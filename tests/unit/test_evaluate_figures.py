@@ -1,4 +1,4 @@
-"""The plots are PNG files that show what their alt text says. Skipped where matplotlib isn't installed."""
+"""The plots are PNG files that show what their alt text says."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from self_instruct.evaluate import figures, report
 from self_instruct.evaluate.corpus_statistics import lengths
 from self_instruct.records import EvalItem
 from self_instruct.settings import Settings
-
-pytest.importorskip("matplotlib")
 
 
 def half(name: str, item: EvalItem) -> str:
