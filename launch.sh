@@ -50,7 +50,11 @@ failed() {
   if ((BASH_SUBSHELL > 0)); then exit "$1"; fi
   printf '\nlaunch.sh stopped at the step: %s (exit status %s)\n' "$step" "$1" >&2
   if [[ -f $log ]]; then printf 'its log: %s\n' "$log" >&2; fi
-  printf 'to go on, run the same command again: %s\n' "$this_command" >&2
+  # Status 2 came with a line and a hint of its own: running the same again would end the same.
+  if (($1 != 2)); then printf 'to go on, run the same command again: %s\n' "$this_command" >&2; fi
+  if [[ $step == install* ]]; then
+    printf 'without a way to the package index, name a folder of wheels: PIP_FIND_LINKS=FOLDER %s\n' "$this_command" >&2
+  fi
   exit "$1"
 }
 
@@ -179,7 +183,8 @@ take_arguments() {
   run_dir=${out:-runs/$config}
 }
 absolute() { if [[ $1 == /* || $caller == "$root" ]]; then printf '%s' "$1"; else printf '%s' "$caller/$1"; fi; }
-if_there() { if [[ -n $1 && -e $caller/$1 ]]; then absolute "$1"; else printf '%s' "$1"; fi; }
+# Only what looks like a path: a folder named 1 must not catch run.seed=1.
+if_there() { if [[ $1 == *[./]* && -e $caller/$1 ]]; then absolute "$1"; else printf '%s' "$1"; fi; }
 
 # accelerate turns every failure into status 1; the stage itself says the real one in a file.
 stage() {
@@ -191,7 +196,12 @@ stage() {
     local status
     SELF_INSTRUCT_STATUS=$(mktemp)
     export SELF_INSTRUCT_STATUS
-    if accelerate launch --quiet train "$@"; then
+    # Named, because accelerate prints six lines about each of them that isn't; on GPUs it counts them itself.
+    local flags=(--quiet)
+    if [[ $(head -c 3 "$venv/.self-instruct" 2>/dev/null) == cpu ]]; then
+      flags+=(--num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no)
+    fi
+    if accelerate launch "${flags[@]}" train "$@"; then
       status=0
     else
       status=$(grep -x '[1-9][0-9]*' "$SELF_INSTRUCT_STATUS" || echo 1)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from self_instruct import commandline, engines, rundir
 from self_instruct.engine_journaled import JournaledEngine
-from self_instruct.errors import ConfigError
+from self_instruct.errors import ConfigError, RunFolderError
 from self_instruct.generate import prompts, yields
 from self_instruct.generate.pipeline import Pipeline, Result
 from self_instruct.journal import Journal
@@ -37,6 +37,12 @@ def main(argv: Sequence[str]) -> int:
     loaded = commandline.loaded(arguments)
     settings = loaded.settings
     seeds = load_seeds(settings.generate.seeds)
+    shown = settings.generate.prompt_seeds + settings.generate.prompt_machine
+    if len(seeds) < shown:
+        raise ConfigError(
+            f"generate.prompt_seeds + generate.prompt_machine is {shown}, but there are {len(seeds)} seed tasks",
+            hint="lower them, or add seed tasks: the first prompts show seeds alone",
+        )
     where = Path(settings.generate.demonstrations) if settings.generate.demonstrations else shipped("seeds/demonstrations")
     demonstrations = prompts.load_demonstrations(where)
     model = engines.resolve_model(settings)
@@ -66,6 +72,11 @@ def main(argv: Sequence[str]) -> int:
         if folder.finished:
             log.info("generate: %s is finished already; --out DIR starts another run", folder.path)
             facts = folder.manifest["facts"]
+            if not (folder.path / "corpus").is_dir():
+                raise RunFolderError(
+                    f"{folder.path / 'corpus'}: gone, though the run is finished",
+                    hint=f"delete {folder.path / 'manifest.json'} and run again: it is made anew from the journal",
+                )
         else:
             facts = asyncio.run(_generate(folder, loaded, seeds, demonstrations, model, count_tokens, context))
         print(json.dumps({"corpus": str(folder.path / "corpus"), **{k: facts[k] for k in ("accepted", "instances", "stopped_by")}}))

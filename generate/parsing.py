@@ -20,10 +20,12 @@ _NO_INPUT = {"none", "n/a", "no input", "no input needed", "not applicable", "em
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParsedInstances:
-    """`instances` in order, and the text of examples without an output to tell (`malformed`)."""
+    """`instances` in order, the text of examples without an output to tell (`malformed`), and whether the last
+    example is one of those."""
 
     instances: tuple[Instance, ...]
     malformed: tuple[str, ...]
+    ends_malformed: bool
 
 
 def instructions(text: str) -> list[str]:
@@ -37,29 +39,31 @@ def instructions(text: str) -> list[str]:
 
 def input_first(text: str) -> ParsedInstances:
     """Examples as `Input: …` (or none) and `Output: …`; the head `Example 1` stands in the prompt."""
-    instances, malformed = [], []
+    instances, malformed, ends_malformed = [], [], False
     for block in _blocks(text):
         output = _OUTPUT.search(block)
+        ends_malformed = output is None
         if output is None:
             malformed.append(block.strip())
             continue
         given = _INPUT.sub("", block[: output.start()], count=1)
         instances.append(Instance(input=_input(given), output=block[output.end() :].strip()))
-    return ParsedInstances(instances=tuple(instances), malformed=tuple(malformed))
+    return ParsedInstances(instances=tuple(instances), malformed=tuple(malformed), ends_malformed=ends_malformed)
 
 
 def output_first(text: str) -> ParsedInstances:
     """Examples as `Class label: …` and `Input: …` (or none); the first `Class label:` stands in the prompt."""
-    instances, malformed = [], []
+    instances, malformed, ends_malformed = [], [], False
     for block in _blocks(f"Class label:{text}"):
         head, cue, body = block.partition("Class label:")
-        if not cue or head.strip():
+        ends_malformed = not cue or bool(head.strip())
+        if ends_malformed:
             malformed.append(block.strip())
             continue
         given = _INPUT.search(body)
         label = body[: given.start()] if given else body
         instances.append(Instance(input=_input(body[given.end() :]) if given else "", output=label.strip()))
-    return ParsedInstances(instances=tuple(instances), malformed=tuple(malformed))
+    return ParsedInstances(instances=tuple(instances), malformed=tuple(malformed), ends_malformed=ends_malformed)
 
 
 def _blocks(text: str) -> list[str]:

@@ -85,6 +85,7 @@ class Pipeline:
         self._rejections: list[Rejection] = []
         self._tasks: dict[str, asyncio.Future[Task]] = {}
         self._last: deque[str] = deque(maxlen=SHOWN_COMPLETIONS)
+        self._failed: asyncio.Future[Task] | None = None
 
     async def run(self) -> Result:
         """All four steps. Raises DataError where nothing acceptable comes, and what the engine raises."""
@@ -137,6 +138,8 @@ class Pipeline:
 
     # Step 4 for instructions, in the order of the requests' numbers.
     def _commit(self, number: int, completion: Completion) -> bool:
+        if self._failed:
+            self._failed.result()  # raises what ended steps 2 and 3 of an earlier instruction
         self._last.append(completion.text)
         parents = self._parents.pop(number)
         items = parsing.instructions(completion.text)
@@ -145,7 +148,7 @@ class Pipeline:
             keep = len(items) - 1 if self._generate.cut_completion == "keep_complete" else 0
             items, cut = items[: max(keep, 0)], items[max(keep, 0) :]
         if not items and not cut:
-            self._reject(completion.request_id, 0, "no_items", completion.text[:200], "")
+            self._reject(completion.request_id, 0, "no_items", completion.text[:200], "", candidate=False)
         for position, text in enumerate(items):
             if self._yield.stopped_by:
                 break
@@ -178,14 +181,19 @@ class Pipeline:
         self._tell("instruction", instruction)
         self._yield.count(accepted=True)
         self._tasks[instruction.id] = asyncio.ensure_future(self._make_task(instruction))
+        self._tasks[instruction.id].add_done_callback(self._note_failure)
 
-    def _reject(self, request_id: str, position: int, rule: str, text: str, detail: str) -> None:
+    def _note_failure(self, task: asyncio.Future[Task]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._failed = self._failed or task
+
+    def _reject(self, request_id: str, position: int, rule: str, text: str, detail: str, *, candidate: bool = True) -> None:
         rejection = Rejection(
             id=f"{request_id}-{position:02d}", step="instruction", rule=rule, text=text, detail=detail, parent=request_id
         )
         self._rejections.append(rejection)
         self._tell("rejection", rejection)
-        self._yield.count(accepted=False)
+        self._yield.count(accepted=False, candidate=candidate)
 
     # Steps 2 and 3 for one accepted instruction, while step 1 goes on.
     async def _make_task(self, instruction: Instruction) -> Task:
@@ -233,10 +241,14 @@ class Pipeline:
         )
         # Step 4 for instances.
         parsed = parse(completion.text)
+        cut = completion.finish_reason == "length"
+        # Where the cut fell before the last example's output, that example is the one cut off, not the whole one before it.
         kept, dropped = clean.clean(
-            parsed.instances, cut_off=completion.finish_reason == "length", max_instances=generate.max_instances
+            parsed.instances, cut_off=cut and not parsed.ends_malformed, max_instances=generate.max_instances
         )
         rows = [("malformed", text) for text in parsed.malformed]
+        if cut and parsed.ends_malformed:
+            rows[-1] = ("cut_off", rows[-1][1])
         rows += [(rule, f"Input: {instance.input}\nOutput: {instance.output}") for rule, instance in dropped]
         rejections = [
             Rejection(

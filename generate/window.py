@@ -10,6 +10,15 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 Answer = TypeVar("Answer")
+START = 8  # requests open before the first commit
+
+
+def window(committed: int, lag: int) -> int:
+    """Requests that may be open after so many commits: it grows from 8 by one a commit, up to `lag`.
+
+    So the model's own tasks enter prompts early, however large the lag.
+    """
+    return min(lag, START + committed)
 
 
 async def run_in_order(
@@ -17,15 +26,15 @@ async def run_in_order(
 ) -> int:
     """Ask for 0, 1, 2 … and commit the answers in that order; returns how many were committed.
 
-    Request i is asked right after the commit of i - lag, so what `ask` sees is a pure function of the committed
-    answers. Ends when `commit` returns False or `limit` requests are committed; what is open then is cancelled,
+    After c commits requests below c + window(c, lag) are asked, so what `ask` sees is a pure function of its number
+    and the committed answers. Ends when `commit` returns False or `limit` requests are committed; what is open then is cancelled,
     and has no effect. An exception of `ask` is raised at its number's turn.
     """
     open_requests: dict[int, asyncio.Future[Answer]] = {}
     asked = committed = 0
     try:
         while committed < limit:
-            while asked < min(committed + lag, limit):
+            while asked < min(committed + window(committed, lag), limit):
                 open_requests[asked] = asyncio.ensure_future(ask(asked))
                 # The request reads the pool before its first await; let it, before anything else is committed.
                 await asyncio.sleep(0)

@@ -21,9 +21,9 @@ class Yield:
         self.candidates = self.accepted = 0
         self.stopped_by = ""
 
-    def count(self, *, accepted: bool) -> None:
-        """Count one candidate; a completion without any counts as one that was rejected."""
-        self.candidates += 1
+    def count(self, *, accepted: bool, candidate: bool = True) -> None:
+        """Count one candidate. A completion without any (`candidate` false) counts in the acceptance as one rejected."""
+        self.candidates += candidate
         self.accepted += accepted
         self._window.append(accepted)
         if self.accepted >= self._settings.target_instructions:

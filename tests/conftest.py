@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+EMPTY_WEIGHTS = (2).to_bytes(8, "little") + b"{}"  # a safetensors file without tensors
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,5 +66,5 @@ def tiny_model(tmp_path: Path) -> Path:
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<end>"}))
-    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "model.safetensors").write_bytes(EMPTY_WEIGHTS)
     return folder

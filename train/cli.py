@@ -14,8 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from self_instruct import __version__, commandline, corpus, rundir, seedbank
-from self_instruct.errors import ConfigError, DataError
+from self_instruct import __version__, commandline, corpus, hardware, rundir, seedbank
+from self_instruct.errors import ConfigError, DataError, SelfInstructError
 from self_instruct.loading import Loaded, shipped
 from self_instruct.runlog import Metrics, Progress, log
 from self_instruct.settings import shaping
@@ -84,9 +84,13 @@ def _corpus_place(loaded: Loaded) -> Path:
 
 def _read(loaded: Loaded, place: Path) -> tuple[tuple[TrainingExample, ...], tuple[TrainingExample, ...]]:
     """The rows of the corpus and of the seeds."""
-    settings = loaded.settings.train
-    seeds = sources.from_seeds(seedbank.load_seeds(settings.seeds)) if settings.include_seeds else ()
+    seeds = sources.from_seeds(seedbank.load_seeds(_seeds(loaded))) if loaded.settings.train.include_seeds else ()
     return corpus.read_train(place), seeds
+
+
+def _seeds(loaded: Loaded) -> str | None:
+    """The seed file to include: train's, else the one that the corpus was grown from; none is the set that ships."""
+    return loaded.settings.train.seeds or loaded.settings.generate.seeds
 
 
 def _limit(loaded: Loaded, model: Model) -> int:
@@ -101,10 +105,10 @@ def _limit(loaded: Loaded, model: Model) -> int:
 
 def _inputs(loaded: Loaded, place: Path, model: Model) -> dict[str, str]:
     """Hashes of what is read: another corpus, other seeds or another model make another training."""
-    settings = loaded.settings.train
     found = {"corpus": rundir.sha256(place / "data" / "train"), "model": model.fingerprint}
-    if settings.include_seeds:
-        found["seeds"] = rundir.sha256(Path(settings.seeds) if settings.seeds else shipped("seeds/seed_tasks.jsonl"))
+    if loaded.settings.train.include_seeds:
+        named = _seeds(loaded)
+        found["seeds"] = rundir.sha256(Path(named) if named else shipped("seeds/seed_tasks.jsonl"))
     return found
 
 
@@ -167,6 +171,8 @@ def _train(
     folder: rundir.StageFolder | None,
 ) -> int:
     """Train; with a folder (rank 0 alone) write what comes of it."""
+    import torch
+
     from self_instruct.train import loop, modeling
     from self_instruct.train.objective import WeightedLoss, head_is_plain
 
@@ -194,8 +200,12 @@ def _train(
         return 0
     metrics = Metrics(folder.path / "metrics.jsonl")
     with Progress("train", total, "steps") as progress:
-        outcome = loop.fit(objective, accelerator, preparation, found.examples, settings, metrics=metrics, progress=progress)
-    metrics.close()
+        try:
+            outcome = loop.fit(objective, accelerator, preparation, found.examples, settings, metrics=metrics, progress=progress)
+        except torch.OutOfMemoryError as error:
+            raise _no_memory(error) from None
+        finally:
+            metrics.close()
     facts = _facts(found, outcome) | {"dtype": dtype, "dtype_reason": reason, "trainable_parameters": parameters}
     place = folder.path / "adapter"
     adapter.write(place, tuned, tokenizer, _manifest(loaded, found, model, outcome, dtype))
@@ -204,6 +214,15 @@ def _train(
     log.info("adapter in %s after %.0f s", place, time.monotonic() - started)
     _say(folder.path, facts)
     return 0
+
+
+def _no_memory(error: Exception) -> SelfInstructError:
+    """What a GPU without enough free memory ends in, with who holds it."""
+    holders = ", ".join(hardware.gpu_holders()) or "processes that nvidia-smi does not show"
+    return SelfInstructError(
+        f"out of GPU memory: {str(error).splitlines()[0][:160]}; held by {holders}",
+        hint="end them, or lower train.micro_batch_size or train.max_length",
+    )
 
 
 def _facts(found: sources.Sources, outcome: Outcome) -> dict[str, Any]:

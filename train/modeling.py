@@ -30,17 +30,37 @@ def set_threads(wanted: int | None, local_processes: int = 1) -> int:
     return threads
 
 
+def usable_gpus() -> list[hardware.Gpu]:
+    """The GPUs that this torch computes on: none for its CPU build.
+
+    Raises ConfigError where a CUDA build finds none of the machine's GPUs usable: training would go on, slowly, on the CPU.
+    """
+    found = hardware.gpus() if torch.version.cuda else []
+    if found and not torch.cuda.is_available():
+        raise ConfigError(
+            f"{found[0].name}: torch for CUDA {torch.version.cuda} can't use it (its driver is {found[0].driver})",
+            hint="install a newer driver; ./launch.sh doctor names the oldest that fits",
+        )
+    return found
+
+
 def choose_dtype(wanted: str) -> tuple[str, str]:
     """The number format to train in, and why. Never float16: small gradients vanish in it."""
-    dtype, reason = hardware.choose_dtype(wanted)
+    dtype, reason = hardware.choose_dtype(wanted, found=usable_gpus())
     if dtype == "float16":
         return "float32", f"gradients vanish in float16, which was chosen because {reason}"
     return dtype, reason
 
 
 def load_tokenizer(folder: str) -> Any:
-    """The tokenizer as the engine that serves the model loads it."""
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    """The tokenizer as the engine that serves the model loads it. Raises ConfigError where it doesn't load."""
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # a damaged file shows as any of many types
+        raise ConfigError(
+            f"model.name: {folder}: its tokenizer doesn't load: {type(error).__name__}: {str(error)[:100]}",
+            hint="copy or download the model again",
+        ) from None
 
 
 def tokenize_with(tokenizer: Any) -> Tokenize:
@@ -79,9 +99,12 @@ def load_base(folder: str, dtype: str) -> Any:
         )
     try:
         return AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), local_files_only=True)
-    except ValueError as error:
-        first = str(error).strip().splitlines()[0]
-        raise ConfigError(f"model.name: {folder} can't be loaded as a causal language model: {first:.200}") from None
+    except Exception as error:  # a damaged file or another kind of model shows as any of many types
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"model.name: {folder} can't be loaded as a causal language model: {first:.200}",
+            hint="name a causal language model; if it is one, copy or download it again",
+        ) from None
 
 
 def linear_names(base: Any) -> list[str]:

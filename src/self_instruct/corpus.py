@@ -6,6 +6,7 @@ so that `load_dataset(folder)` opens `train` and `load_dataset(folder, "instruct
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,26 +55,33 @@ def features(config: str) -> Features:
 def write(folder: Path, tables: Mapping[str, Iterable[Mapping[str, Any]]], card: str) -> None:
     """Write every config's rows (plain values by column) and the card's text into an existing empty folder.
 
-    A config without rows is left out: `load_dataset` fails on an empty file.
+    A config without rows is left out: `load_dataset` fails on an empty file. File names hold a hash of the content,
+    because `datasets` tells cached folders apart by their name and their card's head alone: without it a second
+    run's `corpus` would open as the first one's.
     """
     from datasets import Dataset
     from datasets.utils import disable_progress_bars
 
     disable_progress_bars()
-    filled = {config: listed for config, rows in tables.items() if (listed := list(rows))}
-    for config, listed in filled.items():
+    paths: dict[str, str] = {}
+    for config, rows in tables.items():
+        if not (listed := list(rows)):
+            continue
         columns = {name: [row[name] for row in listed] for name in COLUMNS[config]}
-        place = folder / "data" / config / "train-00000-of-00001.parquet"
+        place = folder / "data" / config / "new.parquet"
         place.parent.mkdir(parents=True)
         Dataset.from_dict(columns, features=features(config)).to_parquet(str(place))
-    (folder / "README.md").write_text(front_matter(list(filled)) + card, encoding="utf-8")
+        digest = hashlib.sha256(place.read_bytes()).hexdigest()[:16]
+        named = place.rename(place.with_name(f"train-00000-of-00001-{digest}.parquet"))
+        paths[config] = named.relative_to(folder).as_posix()
+    (folder / "README.md").write_text(front_matter(paths) + card, encoding="utf-8")
 
 
-def front_matter(configs: list[str]) -> str:
-    """The YAML head of a dataset card that tells `load_dataset` where each config lies; `train` is the default."""
+def front_matter(paths: Mapping[str, str]) -> str:
+    """The YAML head of a dataset card that tells `load_dataset` where each config's file lies; `train` is the default."""
     lines = ["---", "configs:"]
-    for config in configs:
-        lines += [f"- config_name: {config}", "  data_files:", "  - split: train", f"    path: data/{config}/*.parquet"]
+    for config, path in paths.items():
+        lines += [f"- config_name: {config}", "  data_files:", "  - split: train", f"    path: {path}"]
         lines += ["  default: true"] if config == "train" else []
     return "\n".join([*lines, "---", "", ""])
 

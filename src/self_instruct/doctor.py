@@ -250,6 +250,9 @@ def _versions() -> str:
 
 def _config(found: list[hardware.Gpu]) -> str:
     """The largest shipped config that fits the freest GPU: the bounds are the configs' own (24 GB and 80 GB GPUs)."""
+    version = driver()
+    if version and int(version.split(".")[0]) < WHEEL_DRIVER:
+        return f"configs/demo.yaml fits (driver {version} is too old for the GPU's wheel)"
     free = max((gpu.free_mib / 1024 for gpu in found), default=0.0)
     if free >= 70:
         return "configs/qwen3-8b.yaml fits (70 GiB or more free on a GPU)"

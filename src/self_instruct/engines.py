@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from self_instruct.engine import Engine
+from self_instruct.errors import ConfigError
 from self_instruct.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,10 +50,19 @@ def resolve_model(settings: Settings) -> Model:
 
 
 def token_counter(model: Model, settings: Settings) -> Callable[[str], int]:
-    """Counts a prompt's tokens as the engine will: with its tokenizer, or in words for the scripted engine."""
+    """Counts a prompt's tokens as the engine will: with its tokenizer, or in words for the scripted engine.
+
+    Raises ConfigError where the tokenizer doesn't load.
+    """
     if settings.model.engine == "scripted":
         return lambda text: len(text.split())
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model.path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model.path, local_files_only=True)
+    except Exception as error:  # a damaged file shows as any of many types
+        raise ConfigError(
+            f"model.name: {model.path}: its tokenizer doesn't load: {type(error).__name__}: {str(error)[:100]}",
+            hint="copy or download the model again",
+        ) from None
     return lambda text: len(tokenizer(text).input_ids)

@@ -69,6 +69,7 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not fresh:
             _cut_tail(path)
+        self._path = path
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if fresh else 0), 0o644)
         self._synced = time.monotonic()
 
@@ -79,8 +80,10 @@ class Journal:
         try:
             while line:
                 line = line[os.write(self._descriptor, line) :]
-        except BaseException:
+        except BaseException as error:
             os.ftruncate(self._descriptor, before)  # else the next append would continue half a line
+            if isinstance(error, OSError):
+                raise OSError(error.errno, error.strerror, str(self._path)) from None
             raise
         if time.monotonic() - self._synced > SYNC_EVERY_S:
             self.sync()

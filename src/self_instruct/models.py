@@ -123,8 +123,23 @@ def _weights(path: Path) -> list[Path]:
                 f"model.name: {path}: not a whole model: {len(absent)} weight files are missing, {absent[0]} first",
                 hint="copy or download the model again",
             )
+        for weights in found if pattern == "*.safetensors" else ():
+            _check_whole(weights)
         return found
     raise ConfigError(f"model.name: {path}: not a whole model: no weights (*.safetensors, *.bin) in it", hint=_NAMES)
+
+
+def _check_whole(weights: Path) -> None:
+    """Raises ConfigError where a safetensors file isn't as long as its head says (8 bytes of length, JSON, data)."""
+    with weights.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            head = json.loads(file.read(min(length, weights.stat().st_size)))
+            ends = [entry["data_offsets"][1] for name, entry in head.items() if name != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            ends = [-1]
+    if weights.stat().st_size != 8 + length + max(ends, default=0):
+        raise ConfigError(f"model.name: {weights}: cut off or damaged", hint="copy or download the model again")
 
 
 def _context(path: Path, config: dict[str, Any]) -> int:

@@ -13,7 +13,6 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from importlib import metadata
@@ -119,7 +118,7 @@ def open_stage(loaded: Loaded, stage: str, argv: list[str], inputs: Mapping[str,
     path = loaded.run_dir / stage
     shapes = shaping(loaded.settings, stage)
     config = path / "config.json"
-    if path.exists() and not path.is_dir():
+    if any(place.exists() and not place.is_dir() for place in (path, *path.parents)):
         raise RunFolderError(f"{path}: a file, not a folder", hint="name another place with --out")
     if path.is_dir() and not config.exists() and any(p.name != ".lock" for p in path.iterdir() if not p.name.endswith(".tmp")):
         raise RunFolderError(f"{path}: not empty and not a run folder", hint="name another place with --out; nothing was changed")
@@ -208,8 +207,3 @@ def _git() -> dict[str, Any]:
         return done.stdout.strip()
 
     return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
-
-
-def command(stage: str, argv: list[str]) -> str:
-    """The command that repeats or resumes this one."""
-    return " ".join([Path(sys.executable).name, "-m", f"self_instruct.{stage}", *argv])

@@ -69,7 +69,8 @@ class GenerateSettings(Section):
     lag: Annotated[
         int,
         shape(
-            "Request i is drawn from the pool as it was after request i - lag; the most requests that can be open at once.",
+            "The most bootstrapping requests open at once (it grows from 8 to this): a prompt is drawn from the pool as it was "
+            "at most so many requests before.",
             ge=1,
         ),
     ] = 1024
@@ -129,7 +130,7 @@ class TrainSettings(Section):
 
     data: Annotated[str | None, shape("Corpus folder; none is `<run.dir>/generate/corpus`.")] = None
     include_seeds: Annotated[bool, shape("Train on the seed tasks too (paper, section 2.4).")] = True
-    seeds: Annotated[str | None, shape("Seed tasks to include; none is the set that ships.")] = None
+    seeds: Annotated[str | None, shape("Seed tasks to include; none is `generate.seeds`.")] = None
     epochs: Annotated[int, shape("Passes over the data (paper: 2).", ge=1)] = 2
     template_draw: Annotated[
         Literal["epoch", "once"], shape("Draw the prompt template of an example anew each epoch, or once (the authors).")

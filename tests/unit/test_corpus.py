@@ -69,9 +69,23 @@ def test_load_dataset_opens_every_config_offline(
     assert list(opened) == TABLES[config or "train"]
 
 
+def test_two_corpora_of_one_name_open_as_themselves_with_one_cache(corpus: Path, tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    other = tmp_path / "second" / "corpus"
+    other.mkdir(parents=True)
+    write(
+        other, {"train": [{**TABLES["train"][0], "id": "t9"}], **{k: v for k, v in TABLES.items() if k != "train"}}, "# A corpus\n"
+    )
+    cache = str(tmp_path / "cache")
+    opened = [load_dataset(str(folder), split="train", cache_dir=cache)["id"][:] for folder in (corpus, other)]
+    assert opened == [["t0", "t1"], ["t9"]]
+
+
 def test_card_follows_the_head(corpus: Path) -> None:
     text = (corpus / "README.md").read_text(encoding="utf-8")
-    assert text == front_matter(list(TABLES)) + "# A corpus\n"
+    paths = {config: str(next((corpus / "data" / config).iterdir()).relative_to(corpus)) for config in TABLES}
+    assert text == front_matter(paths) + "# A corpus\n"
     assert text.startswith("---\nconfigs:\n- config_name: train\n")
     assert text.count("default: true") == 1
 
@@ -106,7 +120,7 @@ def test_several_files_are_read_in_the_order_of_their_names(corpus: Path, tmp_pa
     other = tmp_path / "other"
     other.mkdir()
     write(other, {"train": [{**TABLES["train"][0], "id": "t9"}]}, "")
-    (other / "data/train/train-00000-of-00001.parquet").rename(corpus / "data/train/train-00001-of-00002.parquet")
+    next((other / "data/train").iterdir()).rename(corpus / "data/train/train-00001-of-00002.parquet")
     assert [example.id for example in read_train(corpus)] == ["t0", "t1", "t9"]
 
 
@@ -114,7 +128,7 @@ def rewrite(corpus: Path, columns: dict[str, list[Any]]) -> Path:
     import pyarrow
     import pyarrow.parquet
 
-    path = corpus / "data" / "train" / "train-00000-of-00001.parquet"
+    path = next((corpus / "data" / "train").iterdir())
     pyarrow.parquet.write_table(pyarrow.table(columns), path)
     return path
 
@@ -150,7 +164,7 @@ def test_folder_that_is_no_corpus_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"not parquet at all", b"PAR1" + b"\x00" * 20 + b"PAR1"])
 def test_damaged_file_is_refused(corpus: Path, content: bytes) -> None:
-    (corpus / "data" / "train" / "train-00000-of-00001.parquet").write_bytes(content)
+    next((corpus / "data" / "train").iterdir()).write_bytes(content)
     with pytest.raises(DataError, match="not a readable Parquet file") as caught:
         read_train(corpus)
     assert "\n" not in caught.value.message

@@ -11,7 +11,7 @@ import pytest
 from self_instruct.engine import Engine
 from self_instruct.engine_journaled import JournaledEngine
 from self_instruct.engine_scripted import ScriptedEngine, answer
-from self_instruct.errors import DataError, EngineDiedError, RunFolderError
+from self_instruct.errors import DataError, EngineDiedError, EngineError, RunFolderError
 from self_instruct.generate import prompts
 from self_instruct.generate.pipeline import Pipeline, Result
 from self_instruct.loading import shipped
@@ -55,6 +55,9 @@ def test_a_prompt_shows_six_seeds_and_two_machine_instructions_once_there_are_tw
         assert len(machine) == (0 if number < 4 else 2)
         # Only instructions of requests up to number - lag can be seen.
         assert all(int(parent.split("-")[1]) <= number - 4 for parent in machine)
+    wide = run(ScriptedEngine(seed=3), lag=1024)
+    shown = [task for task in wide.instructions if any(parent not in seed_ids for parent in task.instruction.parents)]
+    assert shown, "however large the lag, the model's own tasks are shown early"
 
 
 def test_every_record_leads_back_to_its_parents() -> None:
@@ -155,6 +158,35 @@ def test_a_long_instruction_is_recorded_not_sent() -> None:
     small = max(len(prompts.input_first(DEMONSTRATIONS, "x").split()), len(prompts.output_first(DEMONSTRATIONS, "x").split())) + 40
     result = run(scripted([words, "Name four lakes in Africa"]), context=small, max_requests=1)
     assert [r.rule for r in result.rejections] == ["too_long_for_context"]
+
+
+def test_a_cut_before_the_output_drops_that_example_and_keeps_the_whole_one_before_it() -> None:
+    def script(request: Request) -> str:
+        if request.id.startswith("bootstrap"):
+            return numbered(["Name four rivers of central Asia"])
+        return "\nInput: a\nOutput: b\nExample 2\nInput: one two three four" if "Class label:" not in request.prompt[-12:] else " x"
+
+    for seed in range(9):  # until step 2 says no
+        engine = ScriptedEngine(seed=seed, script=script)
+        result = run(engine, max_requests=1, input_first_tokens=9, output_first_tokens=1)
+        if not result.instructions[0].is_classification:
+            break
+    assert [(instance.input, instance.output) for instance in result.instances] == [("a", "b")]
+    assert [(r.rule, r.text) for r in result.rejections] == [("cut_off", "Input: one two")]
+
+
+def test_a_failed_request_of_step_3_ends_the_run_early() -> None:
+    asked: list[str] = []
+
+    def script(request: Request) -> str:
+        asked.append(request.id)
+        if request.id.startswith("instances"):
+            raise EngineError(f"request {request.id}: refused")
+        return answer(request, 3)
+
+    with pytest.raises(EngineError, match="refused"):
+        run(ScriptedEngine(script=script), target_instructions=400, max_requests=400)
+    assert len([name for name in asked if name.startswith("bootstrap")]) < 40
 
 
 def test_a_dead_engine_is_an_error_and_the_journal_goes_on_from_there(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+ACCELERATE = "--quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no"
 
 
 @pytest.fixture
@@ -179,7 +180,7 @@ def test_stages_get_their_flags_and_run_in_the_root(checkout: Path, commands: Pa
     done = launch(checkout, commands, "generate", "replay", "RUN", "--set", "run.seed=1", "--dry-run")
     assert done.stdout.splitlines() == ["python generate replay RUN --set run.seed=1 --dry-run", f"in {checkout}"]
     done = launch(checkout, commands, "train", "--config=configs/demo.yaml")
-    assert done.stdout.splitlines() == ["accelerate launch --quiet train --config configs/demo.yaml", f"in {checkout}"]
+    assert done.stdout.splitlines() == [f"accelerate launch {ACCELERATE} train --config configs/demo.yaml", f"in {checkout}"]
 
 
 def test_all_runs_the_three_in_a_row(checkout: Path, commands: Path) -> None:
@@ -187,7 +188,7 @@ def test_all_runs_the_three_in_a_row(checkout: Path, commands: Path) -> None:
     done = launch(checkout, commands, "all", "--config", "configs/tiny.yaml")
     called = [line for line in done.stdout.splitlines() if not line.startswith("in ")]
     config = "--config configs/tiny.yaml"
-    assert called == [f"python generate {config}", f"accelerate launch --quiet train {config}", f"python evaluate {config}"]
+    assert called == [f"python generate {config}", f"accelerate launch {ACCELERATE} train {config}", f"python evaluate {config}"]
 
 
 def test_paths_are_the_callers(checkout: Path, commands: Path, tmp_path: Path) -> None:
@@ -209,17 +210,19 @@ def test_paths_are_the_callers(checkout: Path, commands: Path, tmp_path: Path) -
     )
 
 
-def test_a_failing_stage_keeps_its_status_and_says_how_to_go_on(checkout: Path, commands: Path) -> None:
+@pytest.mark.parametrize("status", [1, 2])
+def test_a_failing_stage_keeps_its_status_and_says_how_to_go_on(checkout: Path, commands: Path, status: int) -> None:
     venv = prepared(checkout)
-    fake(venv / "bin", "python", f'case "$1" in -c | -B) exec {sys.executable} "$@" ;; generate) exit 2 ;; esac')
+    fake(venv / "bin", "python", f'case "$1" in -c | -B) exec {sys.executable} "$@" ;; generate) exit {status} ;; esac')
     log = checkout / "out" / "generate" / "log.txt"
     log.parent.mkdir(parents=True)
     log.write_text("")
     done = launch(checkout, commands, "all", "--config", "configs/tiny.yaml", "--out", str(log.parents[1]))
-    assert done.returncode == 2
-    assert "launch.sh stopped at the step: generate (exit status 2)" in done.stderr
+    assert done.returncode == status
+    assert f"launch.sh stopped at the step: generate (exit status {status})" in done.stderr
     assert f"its log: {log}" in done.stderr
-    assert f"run the same command again: ./launch.sh all --config configs/tiny.yaml --out {log.parents[1]}" in done.stderr
+    again = f"run the same command again: ./launch.sh all --config configs/tiny.yaml --out {log.parents[1]}"
+    assert (again in done.stderr) == (status == 1)  # status 2 came with a hint of its own
     assert "accelerate" not in done.stdout
 
 

@@ -65,7 +65,7 @@ def test_the_fingerprint_covers_config_tokenizer_and_weight_sizes(tiny_model: Pa
     seen.add(resolve(tiny_model).fingerprint)
     change(tiny_model / "tokenizer.json", truncation=False)
     seen.add(resolve(tiny_model).fingerprint)
-    (tiny_model / "model.safetensors").write_bytes(b"longer weights")
+    (tiny_model / "model.safetensors").write_bytes((3).to_bytes(8, "little") + b"{} ")
     seen.add(resolve(tiny_model).fingerprint)
     assert len(seen) == 4
     (tiny_model / "README.md").write_text("not part of the model")
@@ -249,7 +249,7 @@ FILES = {
     "config.json": b'{"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 64}',
     "tokenizer.json": b'{"model": {"vocab": {}}, "added_tokens": [{"id": 1, "content": "<end>"}]}',
     "tokenizer_config.json": b'{"eos_token": "<end>"}',
-    "model.safetensors": b"weights",
+    "model.safetensors": (2).to_bytes(8, "little") + b"{}",
     "pytorch_model.bin": b"the same weights again",
     "original/model.safetensors": b"and again",
 }
@@ -349,3 +349,10 @@ def test_a_hub_that_is_not_there(tmp_path: Path) -> None:
 
 def test_an_id_that_no_hub_takes(tmp_path: Path) -> None:
     assert "org/a--b: not a hub id" in error_of(ask(tmp_path, "org/a--b", HF_HUB_OFFLINE="1"))
+
+
+@pytest.mark.parametrize("content", [b"", b"short", (2).to_bytes(8, "little") + b"[]", (9).to_bytes(8, "little") + b"{}"])
+def test_cut_off_weights_are_named(tiny_model: Path, content: bytes) -> None:
+    (tiny_model / "model.safetensors").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"model\.safetensors: cut off or damaged"):
+        resolve(tiny_model)

@@ -86,8 +86,19 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_float16_is_never_trained_in(chosen: tuple[str, str], expected: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "choose_dtype", lambda wanted: chosen)
+    monkeypatch.setattr(hardware, "choose_dtype", lambda wanted, found: chosen)
     assert modeling.choose_dtype("auto") == expected
+
+
+def test_a_gpu_that_torch_cannot_use_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = hardware.Gpu(name="Old GPU", memory_mib=8, free_mib=8, driver="535.1", capability=(8, 0))
+    monkeypatch.setattr(hardware, "gpus", lambda: [gpu])
+    monkeypatch.setattr(modeling.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(modeling.torch.version, "cuda", None)
+    assert modeling.usable_gpus() == []  # torch's CPU build on a machine with a GPU
+    monkeypatch.setattr(modeling.torch.version, "cuda", "13.0")
+    with pytest.raises(ConfigError, match=r"Old GPU: torch for CUDA 13\.0 can't use it \(its driver is 535\.1\)"):
+        modeling.usable_gpus()
 
 
 @pytest.mark.parametrize(("wanted", "processes", "expected"), [(3, 1, 3), (None, 1, 8), (None, 2, 4), (None, 16, 1)])
