@@ -117,9 +117,9 @@ def token_counter(model: Model) -> Callable[[str], int]:
 
     def count(text: str) -> int:
         if not tokenizer:
-            from transformers import AutoTokenizer
+            from self_instruct.models import load_tokenizer
 
-            tokenizer.append(AutoTokenizer.from_pretrained(model.path))
+            tokenizer.append(load_tokenizer(model.path))
         tokens: list[int] = tokenizer[0](text).input_ids
         return len(tokens)
 

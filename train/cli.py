@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from self_instruct import __version__, commandline, corpus, hardware, rundir, seedbank
 from self_instruct.errors import ConfigError, DataError, SelfInstructError
 from self_instruct.loading import Loaded, shipped
+from self_instruct.models import Model, load_tokenizer
 from self_instruct.runlog import Metrics, Progress, log
 from self_instruct.settings import shaping
 from self_instruct.train import adapter, batching, masking, preview, sources
 
 if TYPE_CHECKING:
-    from self_instruct.models import Model
     from self_instruct.records import TrainingExample
     from self_instruct.train.loop import Outcome
 
@@ -142,7 +142,7 @@ def _dry_run(loaded: Loaded, rows: Sequence[TrainingExample], seeds: Sequence[Tr
     from self_instruct.train import loop, modeling
 
     settings = loaded.settings.train
-    tokenizer = modeling.load_tokenizer(model.path)
+    tokenizer = load_tokenizer(model.path)
     found, preparation = _prepare(loaded, rows, seeds, model, limit, tokenizer)
     encoded = [preparation.encode(example, 0) for example in found.examples]
     dtype, reason = modeling.choose_dtype(loaded.settings.model.dtype)
@@ -179,7 +179,7 @@ def _train(
     accelerator = modeling.accelerator()
     settings, seed = loaded.settings.train, loaded.settings.run.seed
     threads = modeling.set_threads(loaded.settings.run.threads, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    tokenizer = modeling.load_tokenizer(model.path)
+    tokenizer = load_tokenizer(model.path)
     found, preparation = _prepare(loaded, rows, seeds, model, limit, tokenizer)
     dtype, reason = modeling.choose_dtype(loaded.settings.model.dtype)
     log.info("%s on %s with %d CPU threads: %s", dtype, accelerator.device, threads, reason)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging as hub_logging
 
 from self_instruct import hardware, randomness
@@ -50,17 +50,6 @@ def choose_dtype(wanted: str) -> tuple[str, str]:
     if dtype == "float16":
         return "float32", f"gradients vanish in float16, which was chosen because {reason}"
     return dtype, reason
-
-
-def load_tokenizer(folder: str) -> Any:
-    """The tokenizer as the engine that serves the model loads it. Raises ConfigError where it doesn't load."""
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # a damaged file shows as any of many types
-        raise ConfigError(
-            f"model.name: {folder}: its tokenizer doesn't load: {type(error).__name__}: {str(error)[:100]}",
-            hint="copy or download the model again",
-        ) from None
 
 
 def tokenize_with(tokenizer: Any) -> Tokenize:

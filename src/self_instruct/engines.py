@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from self_instruct.engine import Engine
-from self_instruct.errors import ConfigError
 from self_instruct.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,13 +55,7 @@ def token_counter(model: Model, settings: Settings) -> Callable[[str], int]:
     """
     if settings.model.engine == "scripted":
         return lambda text: len(text.split())
-    from transformers import AutoTokenizer
+    from self_instruct.models import load_tokenizer
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model.path, local_files_only=True)
-    except Exception as error:  # a damaged file shows as any of many types
-        raise ConfigError(
-            f"model.name: {model.path}: its tokenizer doesn't load: {type(error).__name__}: {str(error)[:100]}",
-            hint="copy or download the model again",
-        ) from None
+    tokenizer = load_tokenizer(model.path)
     return lambda text: len(tokenizer(text).input_ids)

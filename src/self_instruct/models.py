@@ -97,6 +97,22 @@ def _read(reference: str, source: Literal["embedded", "local", "hub"], path: Pat
     )
 
 
+def load_tokenizer(folder: str) -> Any:
+    """The `transformers` tokenizer of a local model, as the engine that serves it loads it.
+
+    Raises ConfigError where it doesn't load.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # a damaged file shows as any of many types
+        raise ConfigError(
+            f"model.name: {folder}: its tokenizer doesn't load: {type(error).__name__}: {str(error)[:100]}",
+            hint="copy or download the model again",
+        ) from None
+
+
 def _json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; empty where there is no such file."""
     try:

@@ -105,7 +105,7 @@ def test_the_embedded_models_mask(embedded_model: Path, instruction: str, input:
 
 @functools.cache
 def embedded_tokenizer(folder: str) -> Any:
-    from self_instruct.train.modeling import load_tokenizer
+    from self_instruct.models import load_tokenizer
 
     return load_tokenizer(folder)
 
