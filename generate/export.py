@@ -11,6 +11,7 @@ from typing import Any
 
 from self_instruct import corpus
 from self_instruct.generate.pipeline import Result
+from self_instruct.models import EMBEDDED
 
 
 def write_corpus(folder: Path, result: Result, facts: dict[str, Any]) -> None:
@@ -56,13 +57,14 @@ def write_corpus(folder: Path, result: Result, facts: dict[str, Any]) -> None:
 
 def card(facts: dict[str, Any]) -> str:
     """The text of the dataset card, without its YAML head."""
+    author = "SmolLM2-135M-Instruct (embedded)" if facts["model"] == EMBEDDED else facts["model"]
     rules = [f"| {step} | {rule} | {count} |" for step, by in facts["rejected"].items() for rule, count in by.items()]
     return "\n".join(
         [
-            f"# Instruction data that {facts['model']} wrote",
+            f"# Instruction data that {author} wrote",
             "",
             "Made by self-instruct (Wang et al. 2022, arXiv 2212.10560): the model continued lists of tasks that began with",
-            "human-made seeds, judged which are classification, and wrote inputs and outputs for them.",
+            "seed tasks, judged which are classification, and wrote inputs and outputs for them.",
             "",
             "| what | count |",
             "|---|---|",

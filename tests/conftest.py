@@ -7,6 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# CI draws the same examples each time, so that a red run can be repeated; by hand they are new each time.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 ROOT = Path(__file__).resolve().parents[1]
 EMPTY_WEIGHTS = (2).to_bytes(8, "little") + b"{}"  # a safetensors file without tensors

@@ -98,9 +98,12 @@ def test_the_embedded_models_mask(embedded_model: Path, instruction: str, input:
     for form in FORMS:
         check(tokenizer, form, instruction, input, output)
         rendered = render(form, instruction, input, output)
-        alone = tokenizer.decode(tokenizer(rendered.completion).input_ids)  # its vocabulary lacks bytes of rare characters
+        alone = tokenizer.decode(
+            tokenizer(rendered.completion).input_ids
+        )  # its vocabulary lacks bytes of rare and control characters
         assert tokenizer.decode(trained(encoded(tokenizer, rendered))) == alone + tokenizer.eos_token
-        assert alone == rendered.completion or not rendered.completion.isascii()
+        common = rendered.completion.isascii() and all(c.isprintable() or c == "\n" for c in rendered.completion)
+        assert alone == rendered.completion or not common
 
 
 @functools.cache

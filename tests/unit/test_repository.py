@@ -113,3 +113,14 @@ def strings(value: object) -> list[str]:
         case list():
             return [text for inner in value for text in strings(inner)]
     return []
+
+
+def test_the_readme_names_only_what_there_is() -> None:
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\]\(([\w./-]+)\)", text)) | set(re.findall(r"configs/[\w.-]+\.yaml", text))
+    assert len(named) > 5
+    assert [name for name in sorted(named) if not (REPOSITORY / name).exists()] == []
+    usage = subprocess.run([str(REPOSITORY / "launch.sh"), "--help"], capture_output=True, text=True, check=True).stdout
+    commands = set(re.findall(r"\./launch\.sh +([a-z]+)", text))
+    assert commands >= {"all", "test", "doctor"}
+    assert [command for command in sorted(commands) if f"./launch.sh {command}" not in usage] == []
