@@ -126,6 +126,7 @@ set_up() {
   extra=$("$python" -B src/self_instruct/doctor.py --extra)
   stamp="$extra $(cat "requirements/$extra.txt" requirements/{overrides,embedded}.txt pyproject.toml | sha256sum | cut -c 1-64) $root"
   old=$(cat "$venv/.self-instruct" 2>/dev/null || true)
+  "$venv/bin/python" -c '' 2>/dev/null || old="" # its Python may be gone since
   map_package_settings
   if [[ $old != "$stamp" ]]; then
     "$python" -B src/self_instruct/doctor.py --preflight "$venv" >/dev/null || exit $?

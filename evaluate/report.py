@@ -17,6 +17,7 @@ from self_instruct import rundir
 from self_instruct.evaluate import corpus_statistics, figures, report_markdown, report_run
 from self_instruct.evaluate.comparison import DRAWS, Comparison, Results
 from self_instruct.evaluate.scoring import Summary
+from self_instruct.models import EMBEDDED_TITLE
 from self_instruct.randomness import generator
 from self_instruct.settings import Settings
 
@@ -103,7 +104,7 @@ def assemble(
 
 def _title(model: Mapping[str, str]) -> str:
     if model["source"] == "embedded":
-        return "SmolLM2-135M (embedded)"
+        return EMBEDDED_TITLE
     return Path(model["reference"]).resolve().name if model["source"] == "local" else model["reference"]
 
 

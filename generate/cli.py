@@ -105,6 +105,7 @@ async def _generate(
     # Derived from completions.jsonl, in the order of this session: written anew each time.
     accepted = Journal(journals / "accepted.jsonl", fresh=True)
     rejected = Journal(journals / "rejected.jsonl", fresh=True)
+    (folder.path / "metrics.jsonl").unlink(missing_ok=True)
     metrics = Metrics(folder.path / "metrics.jsonl")
     begun = time.monotonic()
     try:
@@ -140,7 +141,11 @@ async def _generate(
 
 
 def summarize(result: Result, model: str, engine: JournaledEngine, seconds: float) -> dict[str, Any]:
-    """The run's counts and rates for the manifest, the card and the report. `seconds` is this session's."""
+    """The run's counts and rates for the manifest, the card and the report. `seconds` is this session's.
+
+    Tokens are of all answers, also of those that came back beyond the target; the rate is of this session's answers,
+    none where all came from the journal.
+    """
     return {
         "model": model,
         "requests": result.requests,
@@ -153,7 +158,7 @@ def summarize(result: Result, model: str, engine: JournaledEngine, seconds: floa
         "mean_nearest": round(statistics.fmean(task.instruction.nearest[0].score for task in result.instructions), 4),
         "prompt_tokens": engine.prompt_tokens,
         "output_tokens": engine.output_tokens,
-        "output_tokens_per_s": round(engine.asked_output_tokens / max(seconds, 1e-9), 1),
+        "output_tokens_per_s": round(engine.asked_output_tokens / seconds, 1) if engine.asked else None,
         "seconds": round(seconds, 1),
         "stopped_by": result.stopped_by,
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 from self_instruct import corpus
 from self_instruct.generate.pipeline import Result
-from self_instruct.models import EMBEDDED
+from self_instruct.models import EMBEDDED, EMBEDDED_TITLE
 
 
 def write_corpus(folder: Path, result: Result, facts: dict[str, Any]) -> None:
@@ -57,7 +57,7 @@ def write_corpus(folder: Path, result: Result, facts: dict[str, Any]) -> None:
 
 def card(facts: dict[str, Any]) -> str:
     """The text of the dataset card, without its YAML head."""
-    author = "SmolLM2-135M-Instruct (embedded)" if facts["model"] == EMBEDDED else facts["model"]
+    author = EMBEDDED_TITLE if facts["model"] == EMBEDDED else facts["model"]
     rules = [f"| {step} | {rule} | {count} |" for step, by in facts["rejected"].items() for rule, count in by.items()]
     return "\n".join(
         [

@@ -20,12 +20,15 @@ _NO_INPUT = {"none", "n/a", "no input", "no input needed", "not applicable", "em
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParsedInstances:
-    """`instances` in order, the text of examples without an output to tell (`malformed`), and whether the last
-    example is one of those."""
+    """`instances` in order, and the text of examples without an output to tell (`malformed`).
+
+    `open_end` is the text of a last example without an output, "" if only its `Example N` is there, none if the
+    last example has one: what a token limit cut off, where there was one.
+    """
 
     instances: tuple[Instance, ...]
     malformed: tuple[str, ...]
-    ends_malformed: bool
+    open_end: str | None
 
 
 def instructions(text: str) -> list[str]:
@@ -39,36 +42,41 @@ def instructions(text: str) -> list[str]:
 
 def input_first(text: str) -> ParsedInstances:
     """Examples as `Input: …` (or none) and `Output: …`; the head `Example 1` stands in the prompt."""
-    instances, malformed, ends_malformed = [], [], False
-    for block in _blocks(text):
+    parsed: list[Instance | str] = []
+    for block in _EXAMPLE.split(text):
         output = _OUTPUT.search(block)
-        ends_malformed = output is None
         if output is None:
-            malformed.append(block.strip())
+            parsed.append(block.strip())
             continue
         given = _INPUT.sub("", block[: output.start()], count=1)
-        instances.append(Instance(input=_input(given), output=block[output.end() :].strip()))
-    return ParsedInstances(instances=tuple(instances), malformed=tuple(malformed), ends_malformed=ends_malformed)
+        parsed.append(Instance(input=_input(given), output=block[output.end() :].strip()))
+    return _collect(parsed)
 
 
 def output_first(text: str) -> ParsedInstances:
     """Examples as `Class label: …` and `Input: …` (or none); the first `Class label:` stands in the prompt."""
-    instances, malformed, ends_malformed = [], [], False
-    for block in _blocks(f"Class label:{text}"):
+    parsed: list[Instance | str] = []
+    for block in _EXAMPLE.split(f"Class label:{text}"):
         head, cue, body = block.partition("Class label:")
-        ends_malformed = not cue or bool(head.strip())
-        if ends_malformed:
-            malformed.append(block.strip())
+        if not cue or head.strip():
+            parsed.append(block.strip())
             continue
         given = _INPUT.search(body)
         label = body[: given.start()] if given else body
-        instances.append(Instance(input=_input(body[given.end() :]) if given else "", output=label.strip()))
-    return ParsedInstances(instances=tuple(instances), malformed=tuple(malformed), ends_malformed=ends_malformed)
+        parsed.append(Instance(input=_input(body[given.end() :]) if given else "", output=label.strip()))
+    return _collect(parsed)
 
 
-def _blocks(text: str) -> list[str]:
-    """The texts between `Example N` lines; blocks without any text are left out."""
-    return [block for block in _EXAMPLE.split(text) if block.strip()]
+def _collect(parsed: list[Instance | str]) -> ParsedInstances:
+    """Sort instances from the texts of examples without an output; empty texts matter at the end alone."""
+    last = parsed[-1]
+    open_end = last if isinstance(last, str) else None
+    body = parsed[:-1] if open_end is not None else parsed
+    return ParsedInstances(
+        instances=tuple(one for one in body if isinstance(one, Instance)),
+        malformed=tuple(one for one in body if isinstance(one, str) and one),
+        open_end=open_end,
+    )
 
 
 def _input(text: str) -> str:

@@ -80,12 +80,17 @@ class Pipeline:
         self._rules = Rules(settings.generate)
         self._novelty = NoveltyIndex()
         self._novelty.extend((task.id, task.instruction) for task in seeds)
+        # ROUGE-L sees a-z0-9 alone: in other scripts a text scores 0 with itself, so equal texts are looked up.
+        self._texts = {task.instruction: task.id for task in seeds}
         self._yield = yields.Yield(settings.generate)
         self._parents: dict[int, tuple[str, ...]] = {}
         self._rejections: list[Rejection] = []
         self._tasks: dict[str, asyncio.Future[Task]] = {}
         self._last: deque[str] = deque(maxlen=SHOWN_COMPLETIONS)
+        self._last_instances: deque[str] = deque(maxlen=SHOWN_COMPLETIONS)
         self._failed: asyncio.Future[Task] | None = None
+        self._barren = 0  # tasks of steps 2 and 3 that ended without an instance, before the first with one
+        self._fruitful = False
 
     async def run(self) -> Result:
         """All four steps. Raises DataError where nothing acceptable comes, and what the engine raises."""
@@ -140,6 +145,9 @@ class Pipeline:
     def _commit(self, number: int, completion: Completion) -> bool:
         if self._failed:
             self._failed.result()  # raises what ended steps 2 and 3 of an earlier instruction
+        if not self._fruitful and self._barren >= self._generate.acceptance_window:
+            ended = [task.result() for task in self._tasks.values() if task.done()]
+            raise self._nothing("instance", [rejection for task in ended for rejection in task.rejections])
         self._last.append(completion.text)
         parents = self._parents.pop(number)
         items = parsing.instructions(completion.text)
@@ -168,6 +176,9 @@ class Pipeline:
         if nearest and nearest[0].score > self._generate.novelty_threshold:
             self._reject(request_id, position, "not_novel", text, f"{nearest[0].id} {nearest[0].score:.4f}")
             return
+        if text in self._texts:
+            self._reject(request_id, position, "not_novel", text, f"{self._texts[text]} equal")
+            return
         instruction = Instruction(
             id=f"task-{number:06d}-{position:02d}",
             text=text,
@@ -178,14 +189,22 @@ class Pipeline:
         )
         self._pool.add(instruction)
         self._novelty.add(instruction.id, text)
+        self._texts[text] = instruction.id
         self._tell("instruction", instruction)
         self._yield.count(accepted=True)
         self._tasks[instruction.id] = asyncio.ensure_future(self._make_task(instruction))
-        self._tasks[instruction.id].add_done_callback(self._note_failure)
+        self._tasks[instruction.id].add_done_callback(self._note_end)
 
-    def _note_failure(self, task: asyncio.Future[Task]) -> None:
-        if not task.cancelled() and task.exception() is not None:
+    def _note_end(self, task: asyncio.Future[Task]) -> None:
+        """What must end the run early: a failure, or only tasks without an instance."""
+        if task.cancelled():
+            return
+        if task.exception() is not None:
             self._failed = self._failed or task
+        elif task.result().instances:
+            self._fruitful = True
+        else:
+            self._barren += 1
 
     def _reject(self, request_id: str, position: int, rule: str, text: str, detail: str, *, candidate: bool = True) -> None:
         rejection = Rejection(
@@ -239,16 +258,15 @@ class Pipeline:
                 priority=1,
             )
         )
+        self._last_instances.append(completion.text)
         # Step 4 for instances.
         parsed = parse(completion.text)
         cut = completion.finish_reason == "length"
         # Where the cut fell before the last example's output, that example is the one cut off, not the whole one before it.
-        kept, dropped = clean.clean(
-            parsed.instances, cut_off=cut and not parsed.ends_malformed, max_instances=generate.max_instances
-        )
+        kept, dropped = clean.clean(parsed.instances, cut_off=cut and parsed.open_end is None, max_instances=generate.max_instances)
         rows = [("malformed", text) for text in parsed.malformed]
-        if cut and parsed.ends_malformed:
-            rows[-1] = ("cut_off", rows[-1][1])
+        if parsed.open_end:
+            rows.append(("cut_off" if cut else "malformed", parsed.open_end))
         rows += [(rule, f"Input: {instance.input}\nOutput: {instance.output}") for rule, instance in dropped]
         rejections = [
             Rejection(
@@ -290,7 +308,7 @@ class Pipeline:
         return Task(labelled=labelled, instances=[], rejections=[rejection])
 
     def _nothing(self, what: str, rejections: list[Rejection]) -> DataError:
-        last = " | ".join(repr(text[:120]) for text in self._last)
+        last = " | ".join(repr(text[:120]) for text in (self._last if what == "instruction" else self._last_instances))
         return DataError(
             f"no acceptable {what} in {self._yield.candidates} candidates; rejected: "
             f"{yields.sentence(yields.by_rule(rejections))}; last completions: {last}",

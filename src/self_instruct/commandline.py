@@ -6,6 +6,7 @@ Knows nothing of what a stage does. Imports neither torch, vLLM, transformers no
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import traceback
@@ -15,6 +16,12 @@ from pathlib import Path
 from self_instruct import runlog
 from self_instruct.errors import SelfInstructError
 from self_instruct.loading import Loaded, load
+
+# What a user can mend about a disk. Another OSError is a bug: a missing file must be told by whoever opens it.
+MENDABLE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR,
+    errno.ENAMETOOLONG,
+}  # fmt: skip
 
 
 def parser(stage: str, description: str) -> argparse.ArgumentParser:
@@ -71,7 +78,7 @@ def _status(main: Callable[[Sequence[str]], int], arguments: list[str]) -> int:
         print("\ninterrupted; run the same command again to go on", file=sys.stderr)
         return 130
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno in MENDABLE:
             place = f"{error.filename}: " if error.filename else ""
             print(f"error: {place}{error.strerror}", file=sys.stderr)
             print("hint: free disk space or fix the permissions; then run the same command again to go on", file=sys.stderr)

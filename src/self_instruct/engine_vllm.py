@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's max_lora_rank
 CPU_BLOCK_TOKENS = 32  # vLLM's own default on CPU, 128, leaves most of a shared prompt uncached
 CLOSE_TIMEOUT_S = 60.0
 SAY_EVERY_S = 30.0
+WATCH_EVERY_S = 0.2
 WORKER = ("-m", "self_instruct.vllm_worker")
 
 
@@ -101,8 +103,9 @@ class VllmEngine:
         self._metrics: list[asyncio.Future[dict[str, float]]] = []
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._fatal: str | None = None
-        self._closing = False
+        self._closing = self._was_ready = False
         self._reader = asyncio.create_task(self._read())
+        self._watcher = asyncio.create_task(self._watch())
 
     @classmethod
     async def start(
@@ -190,7 +193,7 @@ class VllmEngine:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            await self._process.wait()
+            await self._watcher
             await self._reader
             self._log_file.close()
 
@@ -209,6 +212,7 @@ class VllmEngine:
             message = json.loads(line)
             match message.pop("event"):
                 case "ready":
+                    self._was_ready = True
                     self._ready.set_result(None)
                 case "completion":
                     message["choice_logprobs"] = tuple(message["choice_logprobs"])
@@ -221,6 +225,13 @@ class VllmEngine:
                     self._fatal = message["error"]
                     self._end_all()
         self._end_all()
+
+    async def _watch(self) -> None:
+        """When the process is gone, end what it left: its children hold the device, and may hold our pipe open."""
+        while self._process.returncode is None:  # wait() would also wait for the pipes that its children hold open
+            await asyncio.sleep(WATCH_EVERY_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _settle(self, request_id: str, result: Completion | EngineError) -> None:
         future = self._open.get(request_id)
@@ -246,17 +257,35 @@ class VllmEngine:
 
     def _died(self) -> EngineDiedError:
         why = self._fatal or ("it is closed" if self._closing else f"its process ended (status {self._process.returncode})")
-        kv = "KV cache" in why
-        hint = "raise run.engine.kv_cache_gib or lower model.max_length; " if kv else ""
-        return EngineDiedError(
-            f"vLLM stopped: {why.splitlines()[0]}",
-            hint=f"{hint}its log: {self._log_path}; run the same command again to go on from what is journaled",
+        why = why.splitlines()[0]
+        cause = _last_error(self._log_path)
+        if cause and cause not in why:
+            why = f"{why}; {cause}"
+        memory = "KV cache" in why or "out of memory" in why.lower()
+        hint = (
+            "run.engine.kv_cache_gib (CPU), run.engine.gpu_memory (GPU) and model.max_length decide on memory; " if memory else ""
         )
+        again = "; run the same command again to go on from what is journaled" if self._was_ready else ""
+        return EngineDiedError(f"vLLM stopped: {why}", hint=f"{hint}its log: {self._log_path}{again}")
+
+
+def _last_error(log_path: Path | None) -> str | None:
+    """The last "SomeError: text" in the engine's log: its processes print causes there that they don't hand on."""
+    if log_path is None or not log_path.is_file():
+        return None
+    found = re.findall(r"\b(\w*(?:Error|Exception): .+)", log_path.read_bytes()[-200_000:].decode(errors="replace"))
+    useful = [line for line in found if "See stack trace" not in line and "See root cause" not in line]
+    return useful[-1][:300] if useful else None
 
 
 def _environment(settings: Settings, *, cuda: bool) -> dict[str, str]:
     """The child's environment: the model is local, nothing is reported, and on a CPU all allowed cores are used."""
-    environment = dict(os.environ) | {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    environment = dict(os.environ) | {
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a forked engine would hold our pipes open after the worker's death
+    }
     if not cuda:
         allowed = sorted(os.sched_getaffinity(0))[: settings.run.threads]
         environment |= {

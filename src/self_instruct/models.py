@@ -19,6 +19,7 @@ from self_instruct.runlog import log
 from self_instruct.settings import ModelSettings
 
 EMBEDDED: Final = "embedded"
+EMBEDDED_TITLE = "SmolLM2-135M-Instruct, from 4 bits (embedded)"
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt", "tekken.json",
 )  # fmt: skip

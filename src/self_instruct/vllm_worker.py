@@ -12,8 +12,14 @@ import functools
 import json
 import math
 import os
+import signal
 import sys
+import threading
+import time
 from typing import Any
+
+PARENT_CHECK_S = 1.0
+GRACE_S = 20.0
 
 
 class Worker:
@@ -153,8 +159,17 @@ def _counters() -> dict[str, float]:
     return totals
 
 
+def _end_with_parent(parent: int) -> None:
+    """End the whole group once the parent is gone: while the engine loads nobody reads stdin to notice it."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK_S)
+    time.sleep(GRACE_S)  # for the orderly end, which the end of stdin starts
+    os.killpg(0, signal.SIGKILL)
+
+
 def main() -> None:
     """Serve until `close` or the end of stdin; then leave without waiting for vLLM's finalizers, which can hang."""
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     out = os.dup(1)
     os.dup2(2, 1)  # whatever vLLM prints goes to the log, never between our lines
     status = 0

@@ -6,6 +6,9 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -121,6 +124,54 @@ def test_kill_9_of_the_process_is_noticed(with_engine: Callable[..., None]) -> N
             await waiting
 
     with_engine(use)
+
+
+def test_a_child_that_outlives_a_killed_process_does_not_keep_the_parent_waiting(with_engine: Callable[..., None]) -> None:
+    async def use(engine: VllmEngine) -> None:
+        waiting = asyncio.ensure_future(engine.generate(request("wait")))
+        await asyncio.sleep(0.1)
+        os.kill(engine._process.pid, signal.SIGKILL)
+        with pytest.raises(EngineDiedError):
+            await asyncio.wait_for(waiting, 10)
+
+    # The child holds the worker's stdout open, as a forked engine would.
+    with_engine(use, mode='__import__("subprocess").Popen(["sleep", "60"])')
+
+
+def test_the_logs_last_error_is_told(with_engine: Callable[..., None], tmp_path: Path) -> None:
+    async def use(engine: VllmEngine) -> None:
+        raise AssertionError("started")
+
+    told = 'print("(EngineCore) ValueError: 9 GiB KV cache is needed", file=sys.stderr); sys.exit(1)'
+    with pytest.raises(EngineDiedError, match=r"its process ended.*; ValueError: 9 GiB KV cache is needed") as caught:
+        with_engine(use, mode=told)
+    assert "run.engine.kv_cache_gib" in str(caught.value.hint)
+    assert "journaled" not in str(caught.value.hint)
+
+
+def test_a_worker_ends_its_group_when_its_parent_is_gone(tmp_path: Path) -> None:
+    """The guard alone, without vLLM: a parent starts it in a session of its own and is killed."""
+    guard = "import threading, os, time; from self_instruct import vllm_worker as w; w.PARENT_CHECK_S = 0.05; w.GRACE_S = 0.05; "
+    guard += "threading.Thread(target=w._end_with_parent, args=(os.getppid(),), daemon=True).start(); "
+    guard += f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {guard!r}], start_new_session=True).wait()"
+    process = subprocess.Popen([sys.executable, "-c", parent])
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    pid = int((tmp_path / "pid").read_text())
+    while alive(pid):
+        assert time.monotonic() < deadline, "the worker outlived its parent"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    """A zombie that nobody has waited for is not alive."""
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
 def test_a_failed_start_tells_why_and_where_the_log_is(with_engine: Callable[..., None]) -> None:

@@ -285,7 +285,11 @@ def test_provenance(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("reference", "source", "title"),
-    [("embedded", "embedded", "SmolLM2-135M (embedded)"), ("/a/b/my-model", "local", "my-model"), ("Org/Name", "hub", "Org/Name")],
+    [
+        ("embedded", "embedded", "SmolLM2-135M-Instruct, from 4 bits (embedded)"),
+        ("/a/b/my-model", "local", "my-model"),
+        ("Org/Name", "hub", "Org/Name"),
+    ],
 )
 def test_the_title_names_the_model(
     reference: str, source: str, title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -48,6 +48,15 @@ def test_examples_without_output_are_malformed() -> None:
     parsed = parsing.input_first("\nInput: a\nExample 2\nInput: b\nOutput: c")
     assert parsed.instances == (Instance(input="b", output="c"),)
     assert parsed.malformed == ("Input: a",)
+    assert parsed.open_end is None
+
+
+@pytest.mark.parametrize(("end", "left"), [("\nExample 2", ""), ("\nExample 2\n", ""), ("\nExample 2\nInput: b", "Input: b")])
+def test_an_example_that_is_only_begun_is_the_open_end(end: str, left: str) -> None:
+    parsed = parsing.input_first(f"\nInput: a\nOutput: c{end}")
+    assert (parsed.instances, parsed.malformed, parsed.open_end) == ((Instance(input="a", output="c"),), (), left)
+    parsed = parsing.output_first(f" Ham\nInput: a{end}")
+    assert (parsed.instances, parsed.malformed, parsed.open_end) == ((Instance(input="a", output="Ham"),), (), left)
 
 
 def test_output_first_examples() -> None:
@@ -59,7 +68,7 @@ def test_output_first_examples() -> None:
         Instance(input="See you\nat noon", output="Ham"),
         Instance(input="", output="Ham"),
     )
-    assert parsed.malformed == ("Input: x",)
+    assert (parsed.malformed, parsed.open_end) == ((), "Input: x")
 
 
 @given(text=HOSTILE)

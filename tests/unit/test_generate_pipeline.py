@@ -175,6 +175,23 @@ def test_a_cut_before_the_output_drops_that_example_and_keeps_the_whole_one_befo
     assert [(r.rule, r.text) for r in result.rejections] == [("cut_off", "Input: one two")]
 
 
+def test_only_tasks_without_an_instance_end_the_run_early() -> None:
+    def script(request: Request) -> str:
+        return answer(request, 3) if request.id.startswith("bootstrap") else ":"
+
+    with pytest.raises(DataError, match="no acceptable instance") as caught:
+        run(ScriptedEngine(script=script), target_instructions=400, max_requests=400, acceptance_window=20)
+    assert int(caught.value.message.split(" in ")[1].split()[0]) < 120
+    assert "last completions: ':'" in caught.value.message
+
+
+def test_equal_texts_are_not_novel_even_where_rouge_sees_nothing() -> None:
+    items = ["Ä 列出 五 条 河流", "Ä 列出 五 条 河流", "Ä 说明 为何 天空 是 蓝色"]
+    result = run(scripted(items), max_requests=1, ascii_start=False)
+    assert [task.instruction.text for task in result.instructions] == [items[0], items[2]]
+    assert [r.detail for r in result.rejections if r.step == "instruction"] == ["task-000000-00 equal"]
+
+
 def test_a_failed_request_of_step_3_ends_the_run_early() -> None:
     asked: list[str] = []
 
