@@ -7,7 +7,6 @@ same bytes. `report_markdown` sees the tree only: both files hold the same numbe
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,18 +29,12 @@ def write(stage: Path, settings: Settings, manifest: Mapping[str, Any], model: M
 
     `manifest` is this stage's, `model` the model's reference, source, fingerprint and architecture.
     """
-    place, aside, old = stage / "report", stage / ".report.new.tmp", stage / ".report.old.tmp"
-    for leftover in (aside, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    aside.mkdir()
-    tree = assemble(stage, settings, manifest, model, results, _draw(aside, stage.parent, results))
-    rundir.write_json(aside / "report.json", tree)
-    rundir.write_text(aside / "report.md", report_markdown.render(tree))
-    rundir.write_text(aside / "answers.jsonl", answers(results))
-    if place.exists():
-        place.rename(old)
-    aside.rename(place)
-    shutil.rmtree(old, ignore_errors=True)
+    place = stage / "report"
+    with rundir.new_folder(place) as aside:
+        tree = assemble(stage, settings, manifest, model, results, _draw(aside, stage.parent, results))
+        rundir.write_json(aside / "report.json", tree)
+        rundir.write_text(aside / "report.md", report_markdown.render(tree))
+        rundir.write_text(aside / "answers.jsonl", answers(results))
     return place / "report.md"
 
 

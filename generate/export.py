@@ -5,20 +5,16 @@ Knows nothing of how records were made.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
-from self_instruct import corpus
+from self_instruct import corpus, rundir
 from self_instruct.generate.pipeline import Result
 from self_instruct.models import EMBEDDED, EMBEDDED_TITLE
 
 
 def write_corpus(folder: Path, result: Result, facts: dict[str, Any]) -> None:
     """Write the corpus beside `folder` and rename it there; an older one is replaced, as it derives from the same journal."""
-    aside = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
     labelled = {task.instruction.id: task for task in result.instructions}
     tables: dict[str, list[dict[str, Any]]] = {
         "train": [
@@ -49,10 +45,8 @@ def write_corpus(folder: Path, result: Result, facts: dict[str, Any]) -> None:
         "instances": [{name: getattr(instance, name) for name in corpus.COLUMNS["instances"]} for instance in result.instances],
         "rejected": [{name: getattr(rejection, name) for name in corpus.COLUMNS["rejected"]} for rejection in result.rejections],
     }
-    corpus.write(aside, tables, card(facts))
-    if folder.exists():
-        shutil.rmtree(folder)
-    aside.rename(folder)
+    with rundir.new_folder(folder) as aside:
+        corpus.write(aside, tables, card(facts))
 
 
 def card(facts: dict[str, Any]) -> str:

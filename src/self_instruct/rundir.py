@@ -5,6 +5,7 @@ Knows nothing of what a stage makes. Layout: design.md, "A run folder".
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -14,7 +15,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,39 @@ def write_text(path: Path, text: str) -> None:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(place: Path) -> Iterator[Path]:
+    """An empty folder beside `place` to fill. At the end it is synced and renamed to `place`, so that the folder
+    appears whole or not at all; an older `place`, derived from the same journal or run, is replaced.
+
+    What killed processes left beside it is removed first.
+    """
+    for left in place.parent.glob(f".{place.name}.*.tmp"):
+        shutil.rmtree(left)
+    aside = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    for path in (*sorted(p for p in aside.rglob("*") if p.is_file()), aside):
+        sync(path)
+    if place.exists():
+        shutil.rmtree(place)
+    aside.rename(place)
+    sync(place.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:

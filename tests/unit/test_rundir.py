@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from self_instruct import rundir
 from self_instruct.errors import RunFolderError
 from self_instruct.loading import load
 from self_instruct.rundir import StageFolder, open_stage, read_json, require_disk, sha256, write_json, write_text
@@ -254,3 +255,18 @@ def test_hash_of_a_folder_is_of_names_and_contents(tmp_path: Path) -> None:
 def test_hash_of_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         sha256(tmp_path / "missing")
+
+
+def test_a_new_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    place = tmp_path / "product"
+    (tmp_path / ".product.1.tmp").mkdir()  # of a killed process
+    with pytest.raises(ZeroDivisionError), rundir.new_folder(place) as aside:
+        (aside / "half").write_text("x")
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    for text in ("first", "second"):
+        with rundir.new_folder(place) as aside:
+            (aside / "file").write_text(text)
+            assert text == "second" or not place.exists()
+        assert [(p.name, p.read_text()) for p in place.iterdir()] == [("file", text)]
+    assert [p.name for p in tmp_path.iterdir()] == ["product"]
