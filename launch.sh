@@ -197,7 +197,7 @@ stage() {
     local status
     SELF_INSTRUCT_STATUS=$(mktemp)
     export SELF_INSTRUCT_STATUS
-    # Named, because accelerate prints six lines about each of them that isn't; on GPUs it counts them itself.
+    # Named, because accelerate prints six lines where they aren't; on GPUs it counts the processes itself.
     local flags=(--quiet)
     if [[ $(head -c 3 "$venv/.self-instruct" 2>/dev/null) == cpu ]]; then
       flags+=(--num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no)

@@ -23,7 +23,7 @@ from self_instruct.journal import Journal
 from self_instruct.loading import Loaded, shipped
 from self_instruct.records import SeedTask
 from self_instruct.runlog import Metrics, Progress, log
-from self_instruct.seedbank import load_seeds
+from self_instruct.seedbank import load_seeds, seed_file
 
 if TYPE_CHECKING:
     from self_instruct.models import Model
@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     rundir.require_disk(loaded.run_dir, DISK_GIB)
     inputs = {
-        "seeds": rundir.sha256(Path(settings.generate.seeds) if settings.generate.seeds else shipped("seeds/seed_tasks.jsonl")),
+        "seeds": rundir.sha256(seed_file(settings.generate.seeds)),
         "demonstrations": rundir.sha256(where),
         "model": model.fingerprint,
     }

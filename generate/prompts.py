@@ -6,7 +6,7 @@ that the engine's prefix cache holds all but the task.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -74,8 +74,8 @@ def load_demonstrations(folder: Path) -> Demonstrations:
         classification=_join(
             judged.lead, [f"Task: {t.instruction}\n{QUESTION}{YES if t.is_classification else NO}" for t in judged.tasks]
         ),
-        input_first=_join(inputs.lead, [f"Task: {t.instruction}{_input_first(t.examples)}" for t in inputs.tasks]),
-        output_first=_join(outputs.lead, [f"Task: {t.instruction}{_output_first(t.examples)}" for t in outputs.tasks]),
+        input_first=_join(inputs.lead, _show(inputs.tasks, _input_first)),
+        output_first=_join(outputs.lead, _show(outputs.tasks, _output_first)),
     )
 
 
@@ -110,20 +110,24 @@ def instance_stops(max_instances: int) -> tuple[str, ...]:
     return ("\nTask:", f"\nExample {max_instances + 1}")
 
 
-def _input_first(examples: Sequence[_Example]) -> str:
-    parts = []
-    for number, example in enumerate(examples, start=1):
-        given = f"\nInput: {example.input}" if example.input else ""
-        parts.append(f"\nExample {number}{given}\nOutput: {example.output}")
-    return "".join(parts)
+def _input_first(example: _Example) -> str:
+    return f"{_given(example)}\nOutput: {example.output}"
 
 
-def _output_first(examples: Sequence[_Example]) -> str:
-    parts = []
-    for number, example in enumerate(examples, start=1):
-        given = f"\nInput: {example.input}" if example.input else ""
-        parts.append(f"\nExample {number}\nClass label: {example.output}{given}")
-    return "".join(parts)
+def _output_first(example: _Example) -> str:
+    return f"\nClass label: {example.output}{_given(example)}"
+
+
+def _given(example: _Example) -> str:
+    return f"\nInput: {example.input}" if example.input else ""
+
+
+def _show(tasks: Sequence[_Shown], render: Callable[[_Example], str]) -> list[str]:
+    """Each task with its numbered examples."""
+    return [
+        f"Task: {task.instruction}" + "".join(f"\nExample {n}{render(example)}" for n, example in enumerate(task.examples, start=1))
+        for task in tasks
+    ]
 
 
 def _join(lead: str, tasks: list[str]) -> str:

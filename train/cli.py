@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from self_instruct import __version__, commandline, corpus, hardware, rundir, seedbank
 from self_instruct.errors import ConfigError, DataError, SelfInstructError
-from self_instruct.loading import Loaded, shipped
+from self_instruct.loading import Loaded
 from self_instruct.models import Model, load_tokenizer
 from self_instruct.runlog import Metrics, Progress, log
 from self_instruct.settings import shaping
@@ -107,8 +107,7 @@ def _inputs(loaded: Loaded, place: Path, model: Model) -> dict[str, str]:
     """Hashes of what is read: another corpus, other seeds or another model make another training."""
     found = {"corpus": rundir.sha256(place / "data" / "train"), "model": model.fingerprint}
     if loaded.settings.train.include_seeds:
-        named = _seeds(loaded)
-        found["seeds"] = rundir.sha256(Path(named) if named else shipped("seeds/seed_tasks.jsonl"))
+        found["seeds"] = rundir.sha256(seedbank.seed_file(_seeds(loaded)))
     return found
 
 

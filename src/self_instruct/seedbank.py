@@ -46,13 +46,18 @@ class _UserTask(_Row):
     instances: Annotated[list[_Instance], Field(min_length=1)]
 
 
+def seed_file(path: str | None) -> Path:
+    """The file of seed tasks that a setting names; `None` is the set that ships."""
+    return Path(path) if path is not None else shipped("seeds/seed_tasks.jsonl")
+
+
 def load_seeds(path: str | None = None) -> tuple[SeedTask, ...]:
     """Seed tasks in file order; `None` is the set that ships.
 
     Raises DataError for a missing or malformed file, a task given twice, fewer than 8 tasks, and for a file of
     evaluation tasks (those with `motivation_app`): they are never trained on.
     """
-    where = Path(path) if path is not None else shipped("seeds/seed_tasks.jsonl")
+    where = seed_file(path)
     tasks: list[SeedTask] = []
     seen: dict[str, int] = {}
     for line, row in _rows(where):
