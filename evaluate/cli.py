@@ -18,6 +18,7 @@ from self_instruct.evaluate import predict, suites
 from self_instruct.loading import Loaded
 from self_instruct.records import Completion, Request
 from self_instruct.runlog import log
+from self_instruct.seedbank import user_oriented_file
 
 if TYPE_CHECKING:
     from self_instruct.models import Model
@@ -51,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
         predict.Contender(name=predict.BASE, adapter=None, digest=""),
         *(predict.Contender(name=name, adapter=path, digest=rundir.sha256(path)) for name, path in adapters.items()),
     )
-    inputs = {"model": model.fingerprint, "user_oriented": rundir.sha256(suites.user_oriented_file(settings.evaluate))}
+    inputs = {"model": model.fingerprint, "user_oriented": rundir.sha256(user_oriented_file(settings.evaluate.user_oriented))}
     inputs |= {f"adapter {contender.name}": contender.digest for contender in contenders if contender.adapter}
     stage = rundir.open_stage(loaded, "evaluate", list(argv), inputs)
     try:

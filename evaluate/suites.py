@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from self_instruct import seedbank
 from self_instruct.errors import DataError
-from self_instruct.loading import shipped
 from self_instruct.records import EvalItem
 from self_instruct.settings import EvaluateSettings
 from self_instruct.template import evaluation_prompt
@@ -24,11 +22,6 @@ class Prompted:
     item: EvalItem
     prompt: str
     cut: bool
-
-
-def user_oriented_file(settings: EvaluateSettings) -> Path:
-    """The file of user-oriented tasks that the settings name, or the one that ships."""
-    return Path(settings.user_oriented) if settings.user_oriented is not None else shipped("seeds/user_oriented.jsonl")
 
 
 def user_oriented(settings: EvaluateSettings) -> tuple[EvalItem, ...]:

@@ -16,7 +16,6 @@ from self_instruct.engine import Engine
 from self_instruct.errors import DataError
 from self_instruct.generate import clean, parsing, prompts, yields
 from self_instruct.generate.pool import Pool
-from self_instruct.generate.rules import Rules
 from self_instruct.generate.window import run_in_order
 from self_instruct.novelty import NoveltyIndex
 from self_instruct.randomness import key
@@ -30,6 +29,7 @@ from self_instruct.records import (
     SeedTask,
     TaskInstance,
 )
+from self_instruct.rules import Rules
 from self_instruct.settings import Settings
 
 NEAREST = 10  # neighbours recorded with each instruction (authors' script: most_similar_instructions)

@@ -9,7 +9,7 @@ import json
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,11 +19,10 @@ from self_instruct.records import EvalItem, Instance, SeedTask
 
 MINIMUM_SEEDS = 8  # a prompt shows 8 (paper, section 2.2)
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
-_RowType = TypeVar("_RowType", bound="_Row")
 
 
 class _Row(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
 class _Instance(_Row):
@@ -31,24 +30,37 @@ class _Instance(_Row):
     output: Text
 
 
-class _Seed(_Row):
+class _Task(_Row):
     id: Text
-    name: str = ""
     instruction: Text
     instances: Annotated[list[_Instance], Field(min_length=1)]
+
+
+class SeedRow(_Task):
+    """A seed task as its line has it, texts untouched."""
+
+    name: str = ""
     is_classification: bool
 
 
-class _UserTask(_Row):
-    id: Text
+class UserRow(_Task):
+    """A user-oriented task as its line has it, texts untouched."""
+
     motivation_app: str
-    instruction: Text
-    instances: Annotated[list[_Instance], Field(min_length=1)]
+
+
+Row = SeedRow | UserRow
+Kind = type[SeedRow] | type[UserRow]
 
 
 def seed_file(path: str | None) -> Path:
     """The file of seed tasks that a setting names; `None` is the set that ships."""
     return Path(path) if path is not None else shipped("seeds/seed_tasks.jsonl")
+
+
+def user_oriented_file(path: str | None) -> Path:
+    """The file of user-oriented tasks that a setting names; `None` is the set that ships."""
+    return Path(path) if path is not None else shipped("seeds/user_oriented.jsonl")
 
 
 def load_seeds(path: str | None = None) -> tuple[SeedTask, ...]:
@@ -58,25 +70,17 @@ def load_seeds(path: str | None = None) -> tuple[SeedTask, ...]:
     evaluation tasks (those with `motivation_app`): they are never trained on.
     """
     where = seed_file(path)
-    tasks: list[SeedTask] = []
-    seen: dict[str, int] = {}
-    for line, row in _rows(where):
-        if "motivation_app" in row:
-            raise DataError(
-                f"{where}:{line}: field 'motivation_app': this is an evaluation task, not a seed",
-                hint="evaluation tasks are never trained on; name a file of seed tasks",
-            )
-        task = _check(_Seed, row, where, line)
-        _refuse_repeat(seen, task.id, where, line)
-        tasks.append(
-            SeedTask(
-                id=task.id,
-                name=task.name,
-                instruction=_normal(task.instruction).strip(),
-                instances=tuple(Instance(input=_normal(i.input), output=_normal(i.output)) for i in task.instances),
-                is_classification=task.is_classification,
-            )
+    tasks = [
+        SeedTask(
+            id=row.id,
+            name=row.name,
+            instruction=_normal(row.instruction).strip(),
+            instances=tuple(Instance(input=_normal(i.input), output=_normal(i.output)) for i in row.instances),
+            is_classification=row.is_classification,
         )
+        for _, row in _valid(where, SeedRow)
+        if isinstance(row, SeedRow)
+    ]
     if len(tasks) < MINIMUM_SEEDS:
         raise DataError(
             f"{where}: {len(tasks)} seed tasks, at least {MINIMUM_SEEDS} needed (a prompt shows {MINIMUM_SEEDS})",
@@ -90,20 +94,20 @@ def load_user_oriented(path: str | None = None) -> tuple[EvalItem, ...]:
 
     Raises DataError for a missing or malformed file or a task given twice.
     """
-    where = Path(path) if path is not None else shipped("seeds/user_oriented.jsonl")
+    where = user_oriented_file(path)
     items: list[EvalItem] = []
     seen: dict[str, int] = {}
-    for line, row in _rows(where):
-        task = _check(_UserTask, row, where, line)
-        for number, instance in enumerate(task.instances):
-            identity = task.id if len(task.instances) == 1 else f"{task.id}-{number}"
+    for line, row in _valid(where, UserRow):
+        assert isinstance(row, UserRow)
+        for number, instance in enumerate(row.instances):
+            identity = row.id if len(row.instances) == 1 else f"{row.id}-{number}"
             _refuse_repeat(seen, identity, where, line)
             items.append(
                 EvalItem(
                     id=identity,
                     suite="user_oriented",
-                    group=task.motivation_app,
-                    instruction=_normal(task.instruction),
+                    group=row.motivation_app,
+                    instruction=_normal(row.instruction),
                     input=_normal(instance.input),
                     references=(_normal(instance.output),),
                 )
@@ -113,8 +117,37 @@ def load_user_oriented(path: str | None = None) -> tuple[EvalItem, ...]:
     return tuple(items)
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The JSON objects of a file with their line numbers; blank lines are passed over."""
+def read(path: Path, kind: Kind | None = None) -> Iterator[tuple[int, Row | DataError]]:
+    """Every task of a file with its line number, or what is wrong with that line. Blank lines are passed over.
+
+    `kind` None takes the kind of the first task: user-oriented where it has `motivation_app`. Raises DataError for a
+    file that can't be read.
+    """
+    seen: dict[str, int] = {}
+    for line, found in _lines(path):
+        if isinstance(found, DataError):
+            yield line, found
+            continue
+        kind = kind or (UserRow if "motivation_app" in found else SeedRow)
+        try:
+            row = _check(kind, found, f"{path}:{line}")
+            _refuse_repeat(seen, row.id, path, line)
+        except DataError as error:
+            yield line, error
+        else:
+            yield line, row
+
+
+def _valid(path: Path, kind: Kind) -> Iterator[tuple[int, Row]]:
+    """The tasks of a file with their line numbers. Raises the first complaint."""
+    for line, row in read(path, kind):
+        if isinstance(row, DataError):
+            raise row
+        yield line, row
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | DataError]]:
+    """The JSON objects of a file with their line numbers, or why a line holds none. Raises DataError for the whole file."""
     try:
         text = path.read_bytes().decode("utf-8")
     except FileNotFoundError:
@@ -130,13 +163,21 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             row = json.loads(line_text)
         except ValueError as error:
-            raise DataError(f"{path}:{number}: not valid JSON: {error}", hint="one JSON object a line") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{path}:{number}: {type(row).__name__} where an object was expected", hint="one JSON object a line")
-        yield number, row
+            yield number, DataError(f"{path}:{number}: not valid JSON: {error}", hint="one JSON object a line")
+            continue
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            problem = f"{type(row).__name__} where an object was expected"
+            yield number, DataError(f"{path}:{number}: {problem}", hint="one JSON object a line")
 
 
-def _check(kind: type[_RowType], row: dict[str, Any], path: Path, line: int) -> _RowType:
+def _check(kind: Kind, row: dict[str, Any], where: str) -> Row:
+    if kind is SeedRow and "motivation_app" in row:
+        raise DataError(
+            f"{where}: field 'motivation_app': this is an evaluation task, not a seed",
+            hint="evaluation tasks are never trained on; name a file of seed tasks",
+        )
     try:
         return kind.model_validate(row)
     except ValidationError as error:
@@ -144,7 +185,7 @@ def _check(kind: type[_RowType], row: dict[str, Any], path: Path, line: int) -> 
         field = ".".join(str(part) for part in first["loc"])
         found = "" if first["type"] == "missing" else f", found {first['input']!r:.60}"
         problem = "missing" if first["type"] == "missing" else first["msg"][:1].lower() + first["msg"][1:]
-        raise DataError(f"{path}:{line}: field '{field}': {problem}{found}", hint="seeds/README.md shows the format") from None
+        raise DataError(f"{where}: field '{field}': {problem}{found}", hint="seeds/README.md shows the format") from None
 
 
 def _normal(text: str) -> str:

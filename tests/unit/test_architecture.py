@@ -24,7 +24,7 @@ PURE = (
     "randomness",
     "novelty",
     "generate.parsing",
-    "generate.rules",
+    "rules",
     "generate.clean",
     "generate.prompts",
     "train.masking",

@@ -42,7 +42,6 @@ def test_the_shipped_set_is_read_whole_or_up_to_max_items() -> None:
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
     settings = EvaluateSettings(user_oriented=write(tmp_path / "own.jsonl", ("a", 1), ("b", 2)))
     assert [one.id for one in suites.user_oriented(settings)] == ["a", "b-0", "b-1"]
-    assert suites.user_oriented_file(settings) == tmp_path / "own.jsonl"
 
 
 def test_two_items_of_one_id_are_refused(tmp_path: Path) -> None:

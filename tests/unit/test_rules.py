@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from self_instruct.generate import clean, rules
-from self_instruct.generate.rules import Rules
+from self_instruct import rules
+from self_instruct.generate import clean
 from self_instruct.records import Instance
+from self_instruct.rules import Rules
 from self_instruct.settings import GenerateSettings
 
 RULES = Rules(GenerateSettings())
