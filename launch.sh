@@ -18,6 +18,7 @@ usage: ./launch.sh [COMMAND] [FLAGS]
   ./launch.sh generate FLAGS     the model writes instructions, labels them, and answers them
   ./launch.sh train FLAGS        fine-tune the model on what it wrote (accelerate launch train)
   ./launch.sh evaluate FLAGS     measure the tuned model against its base
+  ./launch.sh evaluate seeds FILE  check a file of seeds or user-oriented tasks, and print its figures
   ./launch.sh all FLAGS          the three in a row
   ./launch.sh doctor             ten lines: what this machine can run, and which config fits
   ./launch.sh test               install what the tests need; lint, types, and every test that needs no GPU

@@ -17,8 +17,9 @@ from self_instruct.errors import ConfigError, DataError
 from self_instruct.evaluate import predict, suites
 from self_instruct.loading import Loaded
 from self_instruct.records import Completion, Request
+from self_instruct.rules import Rules
 from self_instruct.runlog import log
-from self_instruct.seedbank import user_oriented_file
+from self_instruct.seedbank import seed_file, user_oriented_file
 
 if TYPE_CHECKING:
     from self_instruct.models import Model
@@ -27,7 +28,9 @@ DISK_GIB = 0.1  # journal, report and engine log, with room
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the stage. Raises SelfInstructError for whatever the user can mend."""
+    """Run the stage, or its subcommand `seeds`. Raises SelfInstructError for whatever the user can mend."""
+    if list(argv[:1]) == ["seeds"]:
+        return check_seeds(argv[1:])
     arguments = commandline.parser("evaluate", "Measure the tuned model against its base and write a report.").parse_args(argv)
     loaded = commandline.loaded(arguments)
     settings = loaded.settings
@@ -67,6 +70,27 @@ def main(argv: Sequence[str]) -> int:
     tree = rundir.read_json(place.with_suffix(".json"))
     scores = {row["model"]: row["rouge_l"] for row in tree["models"]}
     print(json.dumps({"stage": "evaluate", "report": str(place), "rouge_l": scores}))
+    return 0
+
+
+def check_seeds(argv: Sequence[str]) -> int:
+    """`evaluate seeds [FILE …]`: print what the files hold and what to mend. Raises DataError where one can't be used."""
+    from self_instruct.evaluate import seed_report
+
+    parser = commandline.parser("evaluate seeds", "Check files of seed tasks or user-oriented tasks, and print their figures.")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="JSON Lines; none: the seeds and user-oriented tasks that ship")
+    arguments = parser.parse_args(argv)
+    settings = commandline.loaded(arguments).settings
+    files = [Path(name) for name in arguments.files]
+    files = files or [seed_file(settings.generate.seeds), user_oriented_file(settings.evaluate.user_oriented)]
+    sets = [seed_report.survey(path, Rules(settings.generate)) for path in files]
+    print(seed_report.render(sets))
+    for one in sets:
+        if faults := sum(finding.fatal for finding in one.findings):
+            raise DataError(
+                f"{one.path}: can't be used as it is: {faults} {'fault' if faults == 1 else 'faults'}, listed above",
+                hint="mend them; seeds/README.md shows the format",
+            )
     return 0
 
 

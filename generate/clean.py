@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from self_instruct.records import Instance
+from self_instruct.rules import check_instance
 
 NAMES = (
     "malformed", "cut_off", "input_equals_output", "empty_output", "ends_with_colon", "conflicting_outputs",
@@ -27,7 +28,7 @@ def clean(instances: Sequence[Instance], *, cut_off: bool, max_instances: int) -
         dropped.append(("cut_off", left.pop()))
     valid = []
     for instance in left:
-        rule = _invalid(instance)
+        rule = check_instance(instance)
         if rule:
             dropped.append((rule, instance))
         else:
@@ -45,13 +46,3 @@ def clean(instances: Sequence[Instance], *, cut_off: bool, max_instances: int) -
         else:
             kept.append(instance)
     return kept, dropped
-
-
-def _invalid(instance: Instance) -> str | None:
-    if instance.input == instance.output:
-        return "input_equals_output" if instance.output else "empty_output"
-    if not instance.output:
-        return "empty_output"
-    if instance.input.endswith(":") or instance.output.endswith(":"):
-        return "ends_with_colon"
-    return None

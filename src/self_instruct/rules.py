@@ -1,4 +1,4 @@
-"""The filters of instructions that look at one text alone (method.md, step 4).
+"""The filters that look at one instruction or one instance alone (method.md, step 4).
 
 Knows no pool; novelty is `self_instruct.novelty`. Rules run in the order of the names below; the first that
 applies is recorded.
@@ -10,6 +10,7 @@ import re
 import string
 from dataclasses import dataclass
 
+from self_instruct.records import Instance
 from self_instruct.settings import GenerateSettings
 
 NAMES = ("too_short", "too_long", "keyword", "write_a_program", "starts_with_punctuation", "starts_non_ascii")
@@ -54,3 +55,14 @@ class Rules:
         if self._settings.ascii_start and not text[0].isascii():
             return Verdict(rule="starts_non_ascii", detail=text[0])
         return None
+
+
+def check_instance(instance: Instance) -> str | None:
+    """The rule that drops an instance, by its name in `generate.clean`; none if it may stay."""
+    if instance.input == instance.output:
+        return "input_equals_output" if instance.output else "empty_output"
+    if not instance.output:
+        return "empty_output"
+    if instance.input.endswith(":") or instance.output.endswith(":"):
+        return "ends_with_colon"
+    return None

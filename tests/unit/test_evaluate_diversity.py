@@ -1,0 +1,79 @@
+"""Root verbs by the authors' rule, and which instructions are alike."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rouge_score import rouge_scorer
+
+from self_instruct.evaluate import diversity
+
+
+@pytest.mark.parametrize(
+    ("instruction", "verb"),
+    [
+        ("Summarise the letter in two sentences.", "summarise"),
+        ("Given a list of words, sort them by length.", "sort"),
+        ("Can you explain why leaves change colour?", "explain"),
+        ("The tap drips. Suggest a repair.", "drip"),  # the first sentence alone
+        ("Which river flows through Vienna?", "flow"),
+        ("I would like to bake a cake without eggs.", "like"),
+        ("Synonyms for happy, please.", None),
+        ("", None),
+        ("   \n", None),
+    ],
+)
+def test_root_verb(instruction: str, verb: str | None) -> None:
+    assert diversity.parser_available()
+    assert list(diversity.root_verbs([instruction])) == [verb]
+
+
+def test_an_auxiliary_is_no_verb() -> None:
+    assert list(diversity.root_verbs(["What is the capital of Peru?"])) == [None]
+
+
+@pytest.mark.parametrize(
+    ("name", "different", "top"), [("seed_tasks", 61, ("write", 21)), ("user_oriented_instructions", 78, ("give", 29))]
+)
+def test_the_authors_files_have_the_verbs_that_they_have(
+    shared_data: Path, name: str, different: int, top: tuple[str, int]
+) -> None:
+    lines = (shared_data / "self_instruct" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    verbs = [verb for verb in diversity.root_verbs(json.loads(line)["instruction"] for line in lines) if verb]
+    assert len(set(verbs)) == different
+    assert (top[0], verbs.count(top[0])) == top and max(map(verbs.count, set(verbs))) == top[1]
+
+
+def rouge(one: str, other: str) -> float:
+    return float(rouge_scorer.RougeScorer(["rougeL"]).score(one, other)["rougeL"].fmeasure)
+
+
+TEXTS = st.lists(st.lists(st.sampled_from(["sort", "the", "list", "by", "size", "Ü"]), max_size=6).map(" ".join), max_size=6)
+
+
+@given(texts=TEXTS)
+def test_every_pair_comes_once_with_its_score(texts: list[str]) -> None:
+    pairs = diversity.similar_pairs(texts)
+    assert sorted((i, j) for i, j, _ in pairs) == [(i, j) for i in range(len(texts)) for j in range(i + 1, len(texts))]
+    assert [score for _, _, score in pairs] == sorted((score for _, _, score in pairs), reverse=True)
+    for i, j, score in pairs:
+        assert score == pytest.approx(rouge(texts[i], texts[j]), abs=1e-12)
+
+
+@given(texts=TEXTS, others=TEXTS)
+def test_across_two_sets(texts: list[str], others: list[str]) -> None:
+    pairs = diversity.similar_across(texts, others)
+    assert sorted((i, j) for i, j, _ in pairs) == [(i, j) for i in range(len(texts)) for j in range(len(others))]
+    best = diversity.highest(pairs, len(texts), both=False)
+    for i, text in enumerate(texts):
+        assert best[i] == pytest.approx(max((rouge(text, other) for other in others), default=0.0), abs=1e-12)
+
+
+def test_highest_looks_at_both_members() -> None:
+    pairs = [(0, 2, 0.6), (1, 2, 0.2)]
+    assert diversity.highest(pairs, 4, both=True) == [0.6, 0.2, 0.6, 0.0]
+    assert diversity.highest(pairs, 4, both=False) == [0.6, 0.2, 0.0, 0.0]
