@@ -194,6 +194,7 @@ stage() {
   shift
   begin "$name"
   log=$run_dir/$name/log.txt
+  if [[ ${1-} == seeds ]]; then log=""; fi # it makes no run
   if [[ $name == train && " $* " != *" --dry-run "* && " $* " != *" --help "* ]]; then
     local status
     SELF_INSTRUCT_STATUS=$(mktemp)

@@ -6,6 +6,7 @@ a run folder or reads argv. Imports nothing heavy before it is needed.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 from collections.abc import Callable, Sequence
@@ -77,7 +78,12 @@ def check_seeds(argv: Sequence[str]) -> int:
     """`evaluate seeds [FILE …]`: print what the files hold and what to mend. Raises DataError where one can't be used."""
     from self_instruct.evaluate import seed_report
 
-    parser = commandline.parser("evaluate seeds", "Check files of seed tasks or user-oriented tasks, and print their figures.")
+    parser = argparse.ArgumentParser(
+        prog="self-instruct evaluate seeds",
+        description="Check files of seed tasks or user-oriented tasks, and print their figures.",
+        allow_abbrev=False,
+    )
+    commandline.add_settings_flags(parser)
     parser.add_argument("files", nargs="*", metavar="FILE", help="JSON Lines; none: the seeds and user-oriented tasks that ship")
     arguments = parser.parse_args(argv)
     settings = commandline.loaded(arguments).settings

@@ -14,7 +14,7 @@ HELP = """usage: self-instruct COMMAND …
 commands:
   generate   the model writes instructions, labels them, and answers them
   train      fine-tune the model on what it wrote (several processes: accelerate launch train …)
-  evaluate   measure the tuned model against its base
+  evaluate   measure the tuned model against its base; `evaluate seeds` checks a file of tasks
   prepare    convert the embedded model into the cache
   doctor     what this machine can run, and which config fits
 

@@ -32,19 +32,24 @@ def parser(stage: str, description: str) -> argparse.ArgumentParser:
 
 
 def add_flags(made: argparse.ArgumentParser) -> None:
+    add_settings_flags(made)
+    made.add_argument("--out", metavar="DIR", help="the run folder (default: runs/<config name>)")
+    made.add_argument("--dry-run", action="store_true", help="check everything, say what would be done, and stop")
+
+
+def add_settings_flags(made: argparse.ArgumentParser) -> None:
+    """The flags of a command that reads settings and makes no run: --config, --set."""
     made.add_argument(
         "--config", action="append", default=[], metavar="FILE", help="YAML settings; several are merged left to right"
     )
     made.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="one setting, such as train.epochs=1"
     )
-    made.add_argument("--out", metavar="DIR", help="the run folder (default: runs/<config name>)")
-    made.add_argument("--dry-run", action="store_true", help="check everything, say what would be done, and stop")
 
 
 def loaded(arguments: argparse.Namespace) -> Loaded:
     """The settings that the flags ask for. Raises ConfigError."""
-    return load(arguments.config, arguments.overrides, arguments.out)
+    return load(arguments.config, arguments.overrides, getattr(arguments, "out", None))
 
 
 def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
