@@ -78,9 +78,9 @@ def check_runs_or_fails(input: str, output: str) -> None:
     try:
         python(input)
     except TypeError:
-        assert output == "Fails"
+        assert output == "fails"
     else:
-        assert output == "Runs"
+        assert output == "runs"
 
 
 def check_lighthouse_and_ship(input: str, output: str) -> None:

@@ -311,7 +311,7 @@ def check_lunch_receipt(input: str, output: str) -> None:
     assert f"= {float(total):.2f}, not 30.40." in output and "TOTAL                         30.40" in input
 
 
-def check_escaped_parrot(input: str, output: str) -> None:
+def check_escaped_hamster(input: str, output: str) -> None:
     said = {  # whom each statement leaves under suspicion
         "Anneke": {"Bilal"},
         "Bilal": {"Anneke", "Chiara", "Dimitri"},
@@ -319,7 +319,7 @@ def check_escaped_parrot(input: str, output: str) -> None:
         "Dimitri": {"Anneke", "Bilal", "Chiara"},
     }
     culprits = [who for who in said if sum(who not in possible for possible in said.values()) == 1]
-    assert culprits == ["Chiara"] and output.startswith("Chiara let the parrot out.")
+    assert culprits == ["Chiara"] and output.startswith("Chiara let the hamster out.")
     assert "Chiara" not in said["Anneke"]
 
 
