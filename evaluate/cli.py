@@ -32,7 +32,9 @@ def main(argv: Sequence[str]) -> int:
     """Run the stage, or its subcommand `seeds`. Raises SelfInstructError for whatever the user can mend."""
     if list(argv[:1]) == ["seeds"]:
         return check_seeds(argv[1:])
-    arguments = commandline.parser("evaluate", "Measure the tuned model against its base and write a report.").parse_args(argv)
+    parser = commandline.parser("evaluate", "Measure the tuned model against its base and write a report.")
+    parser.epilog = "`evaluate seeds FILE ...` checks files of seeds or user-oriented tasks and prints how diverse they are."
+    arguments = parser.parse_args(argv)
     loaded = commandline.loaded(arguments)
     settings = loaded.settings
     items = suites.user_oriented(settings.evaluate)

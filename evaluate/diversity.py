@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -55,29 +56,47 @@ def _model_name() -> str | None:
     return next((name for name in SPACY_MODELS if importlib.util.find_spec(name) is not None), None)
 
 
-def similar_pairs(texts: Sequence[str]) -> list[tuple[int, int, float]]:
-    """Every pair (i, j, ROUGE-L F1) with i < j of one set, the most similar first."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Likeness:
+    """How alike instructions are, by ROUGE-L F1.
+
+    `nearest`: each one's score with its nearest other, 0 where there is none. `alike`: the pairs (i, j, score) with
+    at least the score asked for, most similar first.
+    """
+
+    nearest: tuple[float, ...]
+    alike: tuple[tuple[int, int, float], ...]
+
+
+def within(texts: Sequence[str], least: float) -> Likeness:
+    """All pairs i < j of one set."""
     index = NoveltyIndex()
-    pairs: list[tuple[int, int, float]] = []
+    nearest = [0.0] * len(texts)
+    alike: list[tuple[int, int, float]] = []
     for late, text in enumerate(texts):
-        pairs += [(int(one.id), late, one.score) for one in index.nearest(text, len(index))]
+        for one in index.nearest(text, len(index)):
+            early = int(one.id)
+            nearest[late] = max(nearest[late], one.score)
+            nearest[early] = max(nearest[early], one.score)
+            if one.score >= least:
+                alike.append((early, late, one.score))
         index.add(str(late), text)
-    return sorted(pairs, key=lambda pair: (-pair[2], pair[0], pair[1]))
+    return Likeness(nearest=tuple(nearest), alike=_sorted(alike))
 
 
-def similar_across(texts: Sequence[str], others: Sequence[str]) -> list[tuple[int, int, float]]:
-    """Every pair (place in `texts`, place in `others`, ROUGE-L F1), the most similar first."""
+def across(texts: Sequence[str], others: Sequence[str], least: float) -> Likeness:
+    """All pairs of a text (i, whose `nearest` is given) and one of `others` (j)."""
     index = NoveltyIndex()
     index.extend((str(place), other) for place, other in enumerate(others))
-    pairs = [(place, int(one.id), one.score) for place, text in enumerate(texts) for one in index.nearest(text, len(index))]
-    return sorted(pairs, key=lambda pair: (-pair[2], pair[0], pair[1]))
+    nearest = [0.0] * len(texts)
+    alike: list[tuple[int, int, float]] = []
+    for place, text in enumerate(texts):
+        for one in index.nearest(text, len(index)):
+            nearest[place] = max(nearest[place], one.score)
+            if one.score >= least:
+                alike.append((place, int(one.id), one.score))
+    return Likeness(nearest=tuple(nearest), alike=_sorted(alike))
 
 
-def highest(pairs: Iterable[tuple[int, int, float]], count: int, *, both: bool) -> list[float]:
-    """The highest score of each of the `count` first (with `both` also second) members; 0 where it is in no pair."""
-    found = [0.0] * count
-    for first, second, score in pairs:
-        found[first] = max(found[first], score)
-        if both:
-            found[second] = max(found[second], score)
-    return found
+def _sorted(pairs: Iterable[tuple[int, int, float]]) -> tuple[tuple[int, int, float], ...]:
+    return tuple(sorted(pairs, key=lambda pair: (-pair[2], pair[0], pair[1])))

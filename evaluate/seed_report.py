@@ -6,6 +6,7 @@ Knows nothing of flags or configs; the rules of instructions come as an object. 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,10 +20,13 @@ from self_instruct.evaluate.report_markdown import NONE, number, table
 from self_instruct.novelty import tokenize
 from self_instruct.records import Instance
 from self_instruct.rules import Rules, check_instance
+from self_instruct.runlog import log
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 ALIKE = 0.5  # two instructions that share half of their words
 BLIND_SHARE = 0.2  # above it, ROUGE-L sees too little of the file to judge novelty by
 FEW_SEEDS = 20
+MANY = 1_000  # instructions that take more than a few seconds to compare
 SHOWN = 12  # lines named for one kind of finding
 
 
@@ -37,15 +41,15 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskSet:
-    """The usable tasks of one file, and what was found. `pairs` are (i, j, ROUGE-L F1) of its instructions, best first.
+    """The usable tasks of one file, and what was found.
 
-    `verbs` has the root verb of each task, and is None where spaCy isn't installed or the file isn't in English.
+    `verbs` has the root verb of each task, and is None where spaCy isn't installed or ROUGE-L sees too little of the file.
     """
 
     path: Path
     rows: tuple[seedbank.Row, ...]
     instructions: tuple[str, ...]
-    pairs: list[tuple[int, int, float]]
+    likeness: diversity.Likeness
     verbs: tuple[str | None, ...] | None
     broken: int
     blind: int
@@ -72,17 +76,18 @@ def survey(path: Path, rules: Rules) -> TaskSet:
             broken += 1
             findings.append(Finding(what=f"the filter {verdict.rule} drops such an instruction ({verdict.detail})", line=line))
         findings += [Finding(what=what, line=line) for what in _untidy(row)]
-    pairs = diversity.similar_pairs(instructions)
-    if alike := [(lines[i], lines[j], score) for i, j, score in pairs if score >= ALIKE]:
-        shown = ", ".join(f"{i} and {j} ({score:.2f})" for i, j, score in alike[:SHOWN])
-        more = f" and {len(alike) - SHOWN} more" if len(alike) > SHOWN else ""
-        findings.append(Finding(what=f"instructions that are alike (ROUGE-L of {ALIKE} or more): lines {shown}{more}", line=None))
+    if len(rows) > MANY:
+        log.info("%s: comparing %d instructions with one another; this may take minutes", path, len(rows))
+    likeness = diversity.within(instructions, ALIKE)
+    if alike := [f"{lines[i]} and {lines[j]} ({score:.2f})" for i, j, score in likeness.alike]:
+        told = f"{', '.join(alike[:SHOWN])}{_and_more(alike)}"
+        findings.append(Finding(what=f"instructions that are alike (ROUGE-L of {ALIKE} or more): lines {told}", line=None))
     blind = sum(not tokenize(text) for text in instructions)
     readable = blind <= BLIND_SHARE * len(rows)
     findings += _whole_file(rows, blind, readable=readable)
     verbs = tuple(diversity.root_verbs(instructions)) if readable and diversity.parser_available() else None
     return TaskSet(
-        path=path, rows=tuple(rows), instructions=instructions, pairs=pairs, verbs=verbs, broken=broken, blind=blind,
+        path=path, rows=tuple(rows), instructions=instructions, likeness=likeness, verbs=verbs, broken=broken, blind=blind,
         findings=tuple(findings),
     )  # fmt: skip
 
@@ -93,6 +98,8 @@ def _untidy(row: seedbank.Row) -> Iterator[str]:
     for instance in row.instances:
         if rule := check_instance(Instance(input=instance.input, output=instance.output)):
             yield f"the filter {rule} drops such an instance"
+    if any(_CONTROL.search(text) for text in texts):
+        yield "control characters in a text"
     if any(text != unicodedata.normalize("NFC", text) for text in texts):
         yield "not in Unicode's NFC (the loader mends it)"
     if any(line != line.rstrip() for text in texts for line in text.split("\n")) or any(text != text.strip("\n") for text in texts):
@@ -128,8 +135,8 @@ def render(sets: Sequence[TaskSet]) -> str:
     for one, label in zip(sets, labels, strict=True):
         if one.findings:
             blocks.append("\n".join([f"{label}, to look at:", *_told(one.findings)]))
-    if any(one.verbs is None for one in sets):
-        blocks.append("Root verbs need spaCy with its small English model (the extra `report`), and a file in English.")
+    if not diversity.parser_available():
+        blocks.append("Root verbs need spaCy with its small English model: install the extra `report`.")
     return "\n\n".join(blocks)
 
 
@@ -139,9 +146,14 @@ def _told(findings: Sequence[Finding]) -> Iterator[str]:
     for finding in findings:
         places.setdefault(finding.what, []).extend([] if finding.line is None else [finding.line])
     for what, lines in places.items():
-        more = f" and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
-        where = f"{'line' if len(lines) == 1 else 'lines'} {', '.join(map(str, lines[:SHOWN]))}{more}: " if lines else ""
+        where = (
+            f"{'line' if len(lines) == 1 else 'lines'} {', '.join(map(str, lines[:SHOWN]))}{_and_more(lines)}: " if lines else ""
+        )
         yield f"- {where}{what}"
+
+
+def _and_more(found: Sequence[object]) -> str:
+    return f" and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:
@@ -168,7 +180,7 @@ def _figures(one: TaskSet) -> dict[str, str]:
     applications = {row.motivation_app for row in rows if isinstance(row, seedbank.UserRow)}
     verbs = Counter(verb for verb in one.verbs if verb) if one.verbs is not None else None
     common = max(verbs.items(), key=lambda item: item[1]) if verbs else None
-    best = diversity.highest(one.pairs, count, both=True)
+    best = one.likeness.nearest
     alike = sum(score >= ALIKE for score in best)
     return {
         "tasks": number(count),
@@ -182,9 +194,9 @@ def _figures(one: TaskSet) -> dict[str, str]:
         "different root verbs": number(len(verbs)) if verbs is not None else NONE,
         "most frequent root verb": f"{common[0]}, {_share(common[1], count)}" if common else NONE,
         "no verb in the first sentence": number(one.verbs.count(None)) if one.verbs is not None else NONE,
-        "highest ROUGE-L of two instructions": number(one.pairs[0][2], 3) if one.pairs else NONE,
-        "mean ROUGE-L with the nearest other": number(sum(best) / count, 3) if one.pairs else NONE,
-        f"pairs with ROUGE-L of {ALIKE} or more": number(sum(score >= ALIKE for _, _, score in one.pairs)),
+        "highest ROUGE-L of two instructions": number(max(best), 3) if count > 1 else NONE,
+        "mean ROUGE-L with the nearest other": number(sum(best) / count, 3) if count > 1 else NONE,
+        f"pairs with ROUGE-L of {ALIKE} or more": number(len(one.likeness.alike)),
         "tasks in such a pair": _share(alike, count),
         "break an instruction filter": _share(one.broken, count),
         "no a-z or 0-9 in the instruction": _share(one.blind, count),
@@ -197,14 +209,14 @@ _ACROSS = ("highest ROUGE-L", "mean with the nearest", f"pairs of {ALIKE} or mor
 def _across(sets: Sequence[TaskSet], labels: Sequence[str]) -> Iterator[tuple[str, ...]]:
     for place, one in enumerate(sets):
         for other, label in zip(sets[place + 1 :], labels[place + 1 :], strict=True):
-            pairs = diversity.similar_across(one.instructions, other.instructions)
-            best = diversity.highest(pairs, len(one.rows), both=False)
+            likeness = diversity.across(one.instructions, other.instructions, ALIKE)
+            best = likeness.nearest if other.rows else ()
             yield (
                 labels[place],
                 label,
-                number(pairs[0][2], 3) if pairs else NONE,
+                number(max(best), 3) if best else NONE,
                 number(sum(best) / len(best), 3) if best else NONE,
-                number(sum(score >= ALIKE for _, _, score in pairs)),
+                number(len(likeness.alike)),
                 number(len(_outputs(one) & _outputs(other))),
             )
 

@@ -43,7 +43,7 @@ class Rules:
         """The first rule that drops a normalized instruction; none if it may stay."""
         words = len(text.split())
         if words < self._settings.min_words:
-            return Verdict(rule="too_short", detail=f"{words} words")
+            return Verdict(rule="too_short", detail="1 word" if words == 1 else f"{words} words")
         if words > self._settings.max_words:
             return Verdict(rule="too_long", detail=f"{words} words")
         if self._keyword and (found := self._keyword.search(text)):

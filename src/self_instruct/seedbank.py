@@ -18,6 +18,8 @@ from self_instruct.loading import shipped
 from self_instruct.records import EvalItem, Instance, SeedTask
 
 MINIMUM_SEEDS = 8  # a prompt shows 8 (paper, section 2.2)
+# pydantic's kinds of error in the words of a person who writes tasks.
+PLAIN = {"missing": "missing", "string_pattern_mismatch": "blank", "string_too_short": "empty", "too_short": "an empty list"}
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
 
@@ -46,7 +48,7 @@ class SeedRow(_Task):
 class UserRow(_Task):
     """A user-oriented task as its line has it, texts untouched."""
 
-    motivation_app: str
+    motivation_app: Text
 
 
 Row = SeedRow | UserRow
@@ -149,20 +151,24 @@ def _valid(path: Path, kind: Kind) -> Iterator[tuple[int, Row]]:
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | DataError]]:
     """The JSON objects of a file with their line numbers, or why a line holds none. Raises DataError for the whole file."""
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = path.read_bytes().decode("utf-8").removeprefix("\ufeff")  # a mark that Windows' editors put there
     except FileNotFoundError:
         raise DataError(f"{path}: no such file", hint="check the path; none set means the tasks that ship") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataError(f"{path}:{line}: not UTF-8 (byte {error.start})", hint="save the file as UTF-8") from None
     except OSError as error:
-        raise DataError(f"{path}: can't be read: {error.strerror}") from None
+        raise DataError(f"{path}: can't be read: {error.strerror}", hint="name a JSON Lines file") from None
+    if text.lstrip().startswith("["):
+        raise DataError(
+            f"{path}: a JSON array where JSON Lines were expected", hint="one object a line: jq -c '.[]' FILE makes that"
+        )
     for number, line_text in enumerate(text.split("\n"), start=1):
         if not line_text.strip():
             continue
         try:
             row = json.loads(line_text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             yield number, DataError(f"{path}:{number}: not valid JSON: {error}", hint="one JSON object a line")
             continue
         if isinstance(row, dict):
@@ -184,7 +190,7 @@ def _check(kind: Kind, row: dict[str, Any], where: str) -> Row:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         found = "" if first["type"] == "missing" else f", found {first['input']!r:.60}"
-        problem = "missing" if first["type"] == "missing" else first["msg"][:1].lower() + first["msg"][1:]
+        problem = PLAIN.get(first["type"], first["msg"][:1].lower() + first["msg"][1:])
         raise DataError(f"{where}: field '{field}': {problem}{found}", hint="seeds/README.md shows the format") from None
 
 

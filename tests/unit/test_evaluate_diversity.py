@@ -57,23 +57,31 @@ TEXTS = st.lists(st.lists(st.sampled_from(["sort", "the", "list", "by", "size", 
 
 @given(texts=TEXTS)
 def test_every_pair_comes_once_with_its_score(texts: list[str]) -> None:
-    pairs = diversity.similar_pairs(texts)
-    assert sorted((i, j) for i, j, _ in pairs) == [(i, j) for i in range(len(texts)) for j in range(i + 1, len(texts))]
-    assert [score for _, _, score in pairs] == sorted((score for _, _, score in pairs), reverse=True)
-    for i, j, score in pairs:
+    found = diversity.within(texts, 0.0)
+    assert sorted((i, j) for i, j, _ in found.alike) == [(i, j) for i in range(len(texts)) for j in range(i + 1, len(texts))]
+    scores = [score for _, _, score in found.alike]
+    assert scores == sorted(scores, reverse=True)
+    for i, j, score in found.alike:
         assert score == pytest.approx(rouge(texts[i], texts[j]), abs=1e-12)
+    for i, text in enumerate(texts):
+        others = [other for j, other in enumerate(texts) if j != i]
+        assert found.nearest[i] == pytest.approx(max((rouge(text, other) for other in others), default=0.0), abs=1e-12)
+
+
+@given(texts=TEXTS)
+def test_pairs_below_the_least_are_left_out(texts: list[str]) -> None:
+    every = diversity.within(texts, 0.0)
+    some = diversity.within(texts, 0.5)
+    assert some.nearest == every.nearest
+    assert some.alike == tuple(pair for pair in every.alike if pair[2] >= 0.5)
+    assert diversity.across(texts, texts, 0.5).alike == tuple(
+        pair for pair in diversity.across(texts, texts, 0.0).alike if pair[2] >= 0.5
+    )
 
 
 @given(texts=TEXTS, others=TEXTS)
 def test_across_two_sets(texts: list[str], others: list[str]) -> None:
-    pairs = diversity.similar_across(texts, others)
-    assert sorted((i, j) for i, j, _ in pairs) == [(i, j) for i in range(len(texts)) for j in range(len(others))]
-    best = diversity.highest(pairs, len(texts), both=False)
+    found = diversity.across(texts, others, 0.0)
+    assert sorted((i, j) for i, j, _ in found.alike) == [(i, j) for i in range(len(texts)) for j in range(len(others))]
     for i, text in enumerate(texts):
-        assert best[i] == pytest.approx(max((rouge(text, other) for other in others), default=0.0), abs=1e-12)
-
-
-def test_highest_looks_at_both_members() -> None:
-    pairs = [(0, 2, 0.6), (1, 2, 0.2)]
-    assert diversity.highest(pairs, 4, both=True) == [0.6, 0.2, 0.6, 0.0]
-    assert diversity.highest(pairs, 4, both=False) == [0.6, 0.2, 0.0, 0.0]
+        assert found.nearest[i] == pytest.approx(max((rouge(text, other) for other in others), default=0.0), abs=1e-12)

@@ -94,6 +94,7 @@ def test_every_fault_is_told_with_its_line_not_only_the_first(tmp_path: Path) ->
     ("instance", "complaint"),
     [
         ({"input": "a ", "output": "b"}, "spaces at a line's end"),
+        ({"input": "a\x00", "output": "b"}, "control characters"),
         ({"input": "", "output": "b \nc"}, "spaces at a line's end"),
         ({"input": "", "output": "b\n"}, "spaces at a line's end"),
         ({"input": "cafe\u0301", "output": "b"}, "not in Unicode's NFC"),

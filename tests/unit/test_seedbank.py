@@ -170,3 +170,37 @@ def test_authors_files_load(shared_data: Path) -> None:
     assert len(load_user_oriented(str(folder / "user_oriented_instructions.jsonl"))) == 252
     with pytest.raises(DataError, match="this is an evaluation task"):
         load_seeds(str(folder / "user_oriented_instructions.jsonl"))
+
+
+def test_a_mark_at_the_start_is_passed_over(tmp_path: Path) -> None:
+    """Windows' editors put one there."""
+    path = tmp_path / "seeds.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + "".join(json.dumps(seed(n)) + "\n" for n in range(8)).encode())
+    assert len(load_seeds(str(path))) == 8
+
+
+@pytest.mark.parametrize("content", ["[]", "\n [\n{}\n]", "[" * 100_000])
+def test_an_array_is_refused_as_one(tmp_path: Path, content: str) -> None:
+    (tmp_path / "seeds.jsonl").write_text(content)
+    with pytest.raises(DataError, match="a JSON array where JSON Lines were expected"):
+        load_seeds(str(tmp_path / "seeds.jsonl"))
+
+
+def test_deep_nesting_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "seeds.jsonl", [seed(0), '{"a":' * 100_000])
+    with pytest.raises(DataError, match=r"seeds\.jsonl:2: not valid JSON"):
+        load_seeds(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"instances": [{"input": "", "output": " "}]}, "field 'instances.0.output': blank"),
+        ({"instances": []}, "field 'instances': an empty list"),
+        ({"instruction": ""}, "field 'instruction': empty"),
+    ],
+)
+def test_complaints_are_in_plain_words(tmp_path: Path, changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(DataError) as caught:
+        load_seeds(write(tmp_path / "seeds.jsonl", [seed(0, **changes)]))
+    assert f":1: {complaint}" in caught.value.message

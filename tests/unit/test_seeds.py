@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from self_instruct.loading import REPOSITORY
 from self_instruct.rules import Rules
 from self_instruct.seedbank import load_seeds, load_user_oriented
 from self_instruct.settings import GenerateSettings
+from worked.runtimes import node
 
 SEEDS, USERS = REPOSITORY / "seeds" / "seed_tasks.jsonl", REPOSITORY / "seeds" / "user_oriented.jsonl"
 WORKED = REPOSITORY / "tests" / "worked"
@@ -83,12 +86,16 @@ def test_root_verbs_differ(path: Path, different: int) -> None:
 
 @pytest.mark.parametrize(("path", "pairs"), [(SEEDS, 0), (USERS, 1)], ids=["seeds", "users"])
 def test_no_two_instructions_are_alike(path: Path, pairs: int) -> None:
-    assert sum(score >= 0.5 for _, _, score in surveyed(path).pairs) <= pairs
+    assert len(surveyed(path).likeness.alike) <= pairs
 
 
 def test_no_seed_is_like_a_user_oriented_task() -> None:
-    across = diversity.similar_across(surveyed(SEEDS).instructions, surveyed(USERS).instructions)
-    assert across[0][2] < 0.5
+    assert nearest(surveyed(SEEDS).instructions, surveyed(USERS).instructions) < 0.5
+
+
+def nearest(texts: Sequence[str], others: Sequence[str]) -> float:
+    """The highest ROUGE-L of any pair."""
+    return max(diversity.across(texts, others, 1.0).nearest)
 
 
 @pytest.mark.parametrize("path", [SEEDS, USERS], ids=["seeds", "users"])
@@ -100,7 +107,7 @@ def test_instructions_pass_the_filters(path: Path) -> None:
 def test_nothing_is_like_the_authors_tasks(path: Path, shared_data: Path) -> None:
     for name in ("seed_tasks", "user_oriented_instructions"):
         theirs = surveyed(shared_data / "self_instruct" / f"{name}.jsonl")
-        assert diversity.similar_across(surveyed(path).instructions, theirs.instructions)[0][2] < 0.6
+        assert nearest(surveyed(path).instructions, theirs.instructions) < 0.6
         assert not outputs(surveyed(path)) & outputs(theirs)
 
 
@@ -137,17 +144,23 @@ def test_demonstrations_are_as_many_as_method_asks() -> None:
     assert len(tasks("output_first")) >= 8 and min(len(task["examples"]) for task in tasks("output_first")) >= 2
 
 
-def test_demonstrations_are_no_seeds_or_evaluation_tasks() -> None:
-    texts = [
-        task["instruction"]
-        for path in sorted((REPOSITORY / "seeds" / "demonstrations").glob("*.yaml"))
-        for task in yaml.safe_load(path.read_text(encoding="utf-8"))["tasks"]
-    ]
-    assert diversity.similar_across(texts, surveyed(USERS).instructions)[0][2] < 0.6
-    assert diversity.similar_across(texts, surveyed(SEEDS).instructions)[0][2] < 0.6
+def demonstrated_instructions() -> list[str]:
+    paths = sorted((REPOSITORY / "seeds" / "demonstrations").glob("*.yaml"))
+    return [task["instruction"] for path in paths for task in yaml.safe_load(path.read_text(encoding="utf-8"))["tasks"]]
 
 
-# Spelling: every word of a text is in the American or British dictionary, or was accepted by an editor.
+@pytest.mark.parametrize("path", [SEEDS, USERS], ids=["seeds", "users"])
+def test_demonstrations_are_no_seeds_or_evaluation_tasks(path: Path) -> None:
+    assert nearest(demonstrated_instructions(), surveyed(path).instructions) < 0.6
+
+
+def test_demonstrations_are_not_the_authors_tasks(shared_data: Path) -> None:
+    for name in ("seed_tasks", "user_oriented_instructions"):
+        theirs = surveyed(shared_data / "self_instruct" / f"{name}.jsonl")
+        assert nearest(demonstrated_instructions(), theirs.instructions) < 0.5
+
+
+# Spelling: every word of a text is in the American dictionary, or was accepted by an editor (names, British spelling).
 
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 
@@ -233,14 +246,90 @@ def test_worked_result(check: str) -> None:
     CHECKS[check](instance["input"], instance["output"])
 
 
-CALCULATION = re.compile(r"\d\)? [-+*/x] \(?[\d.]+.{0,60}= ?-?\d")
-CODE = re.compile(r"^(def |class |SELECT |WITH |function |#include|public |fn |const |let |import |for |awk |sed |=[A-Z]+\()", re.M)
+# A number, perhaps with a unit after it: 1,240 or 16:30, 0.6 g, 44 km. A bracket belongs to a sum in brackets: not read.
+UNIT = re.compile(r" (?:g|kg|m|km|cm|mm|ml|l|mol|minutes|euros?)\b")
+NUMBER = rf"-?\d(?:[\d,]*\d)?(?:\.\d+)?(?::\d\d)?(?:/\d+)?%?(?:{UNIT.pattern})?"
+SUM = re.compile(
+    rf"(?<![\w.,/^*)])(?<!repeats of )(?<![-+x*/] ){NUMBER}(?: [-+x*/] {NUMBER})+(?: = {NUMBER}(?: [-+x*/] {NUMBER})*)+(?![\w^(])"
+)
+CODE = re.compile(
+    r"^(def |class |SELECT |WITH |function |#include|public |fn |const |let |import |for |awk |sed |[\d*] [\d*] |=[A-Z]+\()", re.M
+)
+
+
+def value(text: str) -> Fraction:
+    """The value of a printed sum, products first."""
+    total = Fraction(0)
+    for sign, product in re.findall(r"(^| [-+] )((?:(?! [-+] ).)+)", text):
+        result = Fraction(1)
+        for operator, factor in re.findall(r"(^| [x*/] )([^ ]+)", product.strip()):
+            result = result / number(factor) if operator == " / " else result * number(factor)
+        total += -result if sign == " - " else result
+    return total
+
+
+def number(text: str) -> Fraction:
+    text = text.strip("()").replace(",", "")
+    if ":" in text:
+        whole, part = text.split(":")
+        return int(whole) + Fraction(int(part), 60)
+    return Fraction(text.rstrip("%")) / (100 if text.endswith("%") else 1)
+
+
+def sums(text: str) -> Iterator[tuple[str, bool]]:
+    """Each chain of equations in a text, and whether its members are equal up to the rounding of the printed digits."""
+    for match in SUM.finditer(text):
+        members = [UNIT.sub("", one) for one in match[0].split(" = ")]
+        yield match[0], all(same(one, other) for one, other in itertools.pairwise(members))
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two members are equal, up to half a unit in the last digit that the second (or, a number, the first) shows."""
+
+    def half_unit(member: str) -> Fraction:
+        printed = re.fullmatch(r"\(?-?[\d,]+(?:\.(\d+))?(%?)\)?", member)
+        if not printed or not (printed[1] or printed[2]):
+            return Fraction(0)
+        return Fraction(1, 2 * 10 ** (len(printed[1] or "") + 2 * bool(printed[2])))
+
+    return abs(value(one) - value(other)) <= max(half_unit(one), half_unit(other))
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("1/12 - 1/20 = 5/60 - 3/60 = 2/60 = 1/30 of the bath", [True]),
+        ("12 x 9.99 = 119.88 a year, 12 x 2.50 = 31.00", [True, False]),
+        ("2:45 + 3:50 + 4:25 = 11:00", [True]),
+        ("2:45 + 3:50 + 4:25 = 11:01", [False]),
+        ("32 x 1.609 = 51.49 km", [True]),
+        ("32 x 1.609 = 51.48 km", [False]),
+        ("3 x 12 + 8 x 1 = 44 g", [True]),
+        ("1,640 + 80 + 100 = 1,820 kcal", [True]),
+        ("5 / 50 = 10%", [True]),
+        ("5 / 50 = 12%", [False]),
+    ],
+)
+def test_sums_are_read_right(text: str, right: list[bool]) -> None:
+    assert [one for _, one in sums(text)] == right
+
+
+def test_every_printed_sum_is_right() -> None:
+    texts = [task["instances"][0]["output"] for task in rows(SEEDS) + rows(USERS)]
+    texts += [text for text in demonstrated() if text not in ("9 x 7 = 64", "100 - 38 = 72")]  # labelled as wrong
+    found = [one for text in texts for one in sums(text)]
+    assert len(found) > 70 and [text for text, right in found if not right] == []
 
 
 def test_no_calculation_or_code_goes_unchecked() -> None:
     checked = {name_of(check) for check in CHECKS}
-    found = {name for name, one in by_name().items() if CALCULATION.search(one["output"]) or CODE.search(one["output"])}
+    found = {name for name, one in by_name().items() if SUM.search(one["output"]) or CODE.search(one["output"])}
     assert found and found - checked == set()
+
+
+def test_code_in_the_demonstrations_runs() -> None:
+    (code,) = [text for text in demonstrated() if "function reverseWords" in text and "\n" in text]
+    assert node(code + 'console.log(reverseWords(" one two  three "))') == "three two one"
 
 
 def test_shipped_files_load() -> None:

@@ -124,6 +124,13 @@ def check_18_critical_path(input: str, output: str) -> None:
     assert f"C can slip by {days['B'] - days['C']} days" in output
 
 
+def check_19_backup_line(input: str, output: str) -> None:
+    """The five fields, and the order of redirections: 2>&1 after the append, or errors would go to the terminal."""
+    *fields, command = output.split(" ", 5)
+    assert fields == ["30", "2", "*", "*", "1-5"]
+    assert command == "/usr/local/bin/backup.sh >> /var/log/backup.log 2>&1"
+
+
 def check_21_notice_by_quarter(input: str, output: str) -> None:
     over = date(2030, 11, 10)  # three months after 10 August
     quarters = [date(2030, month, 1) - timedelta(days=1) for month in (4, 7, 10)] + [date(2030, 12, 31)]
