@@ -18,6 +18,9 @@ usage: ./launch.sh [COMMAND] [FLAGS]
   ./launch.sh generate FLAGS     the model writes instructions, labels them, and answers them
   ./launch.sh train FLAGS        fine-tune the model on what it wrote (accelerate launch train)
   ./launch.sh evaluate FLAGS     measure the tuned model against its base
+  ./launch.sh generate plan FLAGS  a short trial: the requests, time, tokens and disk that a run would take
+  ./launch.sh generate replay RUN  rebuild a finished run's corpus from its journal, byte for byte, without a model
+  ./launch.sh generate lineage RUN ROW_ID  what a row of a run's corpus was made from, back to the seed tasks
   ./launch.sh evaluate seeds FILE  check a file of seeds or user-oriented tasks, and print its figures
   ./launch.sh all FLAGS          the three in a row
   ./launch.sh doctor             ten lines: what this machine can run, and which config fits
@@ -164,7 +167,7 @@ prepare_model() {
   "$venv/bin/python" -P -m self_instruct.embedded
 }
 
-# Paths are the caller's: --out always, others where they exist there. Sets `arguments`, and `run_dir` for the log's place.
+# Paths are the caller's: --out and the run of a subcommand always, others where they exist there. Sets `arguments`, and `run_dir` for the log's place.
 take_arguments() {
   local words=() word previous="" config=default out=""
   for word in "$@"; do
@@ -174,6 +177,7 @@ take_arguments() {
   for word in "${words[@]}"; do
     case "$previous $word" in
       "--out "*) out=$(absolute "$word") word=$out ;;
+      "replay "[!-]* | "lineage "[!-]*) word=$(absolute "$word") ;;
       "--config "*) word=$(if_there "$word") config=$(basename "$word" .yaml) ;;
       "--set "*=*) word=${word%%=*}=$(if_there "${word#*=}") ;;
       *" -"*) ;;
@@ -194,7 +198,7 @@ stage() {
   shift
   begin "$name"
   log=$run_dir/$name/log.txt
-  if [[ ${1-} == seeds ]]; then log=""; fi # it makes no run
+  case ${1-} in seeds | lineage | plan | replay) log="" ;; esac # they make no run
   if [[ $name == train && " $* " != *" --dry-run "* && " $* " != *" --help "* ]]; then
     local status
     SELF_INSTRUCT_STATUS=$(mktemp)

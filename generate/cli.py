@@ -1,189 +1,214 @@
 """The command `generate`: opens the run folder and the engine, runs the pipeline, writes the corpus.
 
-Knows nothing of prompts and filters. The only module of the stage that reads argv or touches a run folder.
+Knows nothing of prompts and filters. The only module of the stage that reads argv, opens a run folder or starts an engine.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import dataclasses
+import functools
 import json
-import statistics
-import time
-from collections.abc import Callable, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from self_instruct import commandline, engines, rundir
-from self_instruct.engine_journaled import JournaledEngine
-from self_instruct.errors import ConfigError, RunFolderError
-from self_instruct.generate import prompts, yields
-from self_instruct.generate.pipeline import Pipeline, Result
-from self_instruct.journal import Journal
-from self_instruct.loading import Loaded, shipped
-from self_instruct.records import SeedTask
-from self_instruct.runlog import Metrics, Progress, log
-from self_instruct.seedbank import load_seeds, seed_file
+from self_instruct.engine import Engine
+from self_instruct.errors import RunFolderError
+from self_instruct.generate import flow, inputs, publish, yields
+from self_instruct.generate.token_counts import Counter
+from self_instruct.loading import Loaded
+from self_instruct.runlog import log
 
 if TYPE_CHECKING:
     from self_instruct.models import Model
 
 DISK_GIB = 0.5
+ABOUT = (
+    "A model writes its own instruction data from seed tasks. `generate plan` predicts time, tokens and disk; "
+    "`generate replay RUN` rebuilds what a finished run derived from its journal; "
+    "`generate lineage RUN ROW_ID` shows what a training row was made from."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """What the settings name, found and read. `load` gives the tokenizer's counter, which takes seconds the first time."""
+
+    loaded: Loaded
+    inputs: inputs.Inputs
+    places: Mapping[str, Path]
+    model: Model
+    load: Callable[[], Counter]
+
+    def starter(self, stage: Path) -> Callable[[], Any]:
+        async def start() -> Engine:
+            return await engines.open_engine(self.model, self.loaded.settings, log_path=stage / "engine.log")
+
+        return start
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the stage; returns the exit status. Raises SelfInstructError for what a user can mend."""
-    arguments = commandline.parser("generate", "A model writes its own instruction data from seed tasks.").parse_args(argv)
+    """Run the stage or a subcommand; returns the exit status. Raises SelfInstructError for what a user can mend."""
+    subcommands = {"lineage": lineage_run, "plan": plan_run, "replay": replay_run}
+    if argv and argv[0] in subcommands:
+        return subcommands[argv[0]](argv[1:])
+    arguments = commandline.parser("generate", ABOUT).parse_args(argv)
     loaded = commandline.loaded(arguments)
     settings = loaded.settings
-    seeds = load_seeds(settings.generate.seeds)
-    shown = settings.generate.prompt_seeds + settings.generate.prompt_machine
-    if len(seeds) < shown:
-        raise ConfigError(
-            f"generate.prompt_seeds + generate.prompt_machine is {shown}, but there are {len(seeds)} seed tasks",
-            hint="lower them, or add seed tasks: the first prompts show seeds alone",
-        )
-    where = Path(settings.generate.demonstrations) if settings.generate.demonstrations else shipped("seeds/demonstrations")
-    demonstrations = prompts.load_demonstrations(where)
-    model = engines.resolve_model(settings)
-    count_tokens = engines.token_counter(model, settings)
-    context = min(model.context, settings.model.max_length)
-    check_context(loaded, seeds, demonstrations, count_tokens, context)
+    ready = prepare(loaded)
+    stage = loaded.run_dir / "generate"
+    if not (stage / "config.json").exists():  # else it passed when the run began: the folder refuses other settings
+        inputs.check(ready.inputs, ready.load())
     log.info(
         "generate: %s, %d seeds, until %d instructions or %d requests, in %s",
-        model.reference,
-        len(seeds),
+        ready.model.reference,
+        len(ready.inputs.seeds),
         settings.generate.target_instructions,
         settings.generate.max_requests,
-        loaded.run_dir / "generate",
+        stage,
     )
+    if warning := flow.starved(settings):
+        log.warning("%s", warning)
     if arguments.dry_run:
-        draft = prompts.bootstrap([task.instruction for task in seeds[:8]])
-        print(json.dumps({"dry_run": True, "seeds": len(seeds), "context": context, "prompt_tokens": count_tokens(draft)}))
+        tokens = ready.load()(inputs.first_prompt(ready.inputs))
+        said = {"seeds": len(ready.inputs.seeds), "context": ready.inputs.context, "prompt_tokens": tokens}
+        print(json.dumps({"dry_run": True, **said}))
         return 0
+    hub_id = settings.generate.push_to_hub
+    if hub_id is not None:
+        publish.check(hub_id)
     rundir.require_disk(loaded.run_dir, DISK_GIB)
-    inputs = {
-        "seeds": rundir.sha256(seed_file(settings.generate.seeds)),
-        "demonstrations": rundir.sha256(where),
-        "model": model.fingerprint,
-    }
-    folder = rundir.open_stage(loaded, "generate", list(argv), inputs)
+    hashes = {name: rundir.sha256(place) for name, place in ready.places.items()} | {"model": ready.model.fingerprint}
+    folder = rundir.open_stage(loaded, "generate", list(argv), hashes)
     try:
         if folder.finished:
             log.info("generate: %s is finished already; --out DIR starts another run", folder.path)
-            facts = folder.manifest["facts"]
             if not (folder.path / "corpus").is_dir():
                 raise RunFolderError(
                     f"{folder.path / 'corpus'}: gone, though the run is finished",
-                    hint=f"delete {folder.path / 'manifest.json'} and run again: it is made anew from the journal",
+                    hint=f"make it anew from the journal: python generate replay {loaded.run_dir}",
                 )
         else:
-            facts = asyncio.run(_generate(folder, loaded, seeds, demonstrations, model, count_tokens, context))
+            generate(folder, ready)
+        if hub_id is not None:
+            log.info("generate: %s is at %s", folder.path / "corpus", publish.push(folder.path / "corpus", hub_id))
+        facts = folder.manifest["facts"]
         print(json.dumps({"corpus": str(folder.path / "corpus"), **{k: facts[k] for k in ("accepted", "instances", "stopped_by")}}))
     finally:
         folder.close()
     return 0
 
 
-async def _generate(
-    folder: rundir.StageFolder,
-    loaded: Loaded,
-    seeds: tuple[SeedTask, ...],
-    demonstrations: prompts.Demonstrations,
-    model: Model,
-    count_tokens: Callable[[str], int],
-    context: int,
-) -> dict[str, Any]:
-    from self_instruct.generate.export import write_corpus  # imports nothing heavy itself; `datasets` comes when it writes
-
+def prepare(loaded: Loaded) -> Preparation:
+    """Find the model, read seeds and demonstrations. Raises ConfigError and DataError where something can't be used."""
     settings = loaded.settings
-    journals = folder.path / "journal"
-    engine = JournaledEngine(journals / "completions.jsonl", None)
-    if engine.known:
-        log.info("generate: going on from %d journaled completions", engine.known)
-    engine.attach(await engines.open_engine(model, settings, log_path=folder.path / "engine.log"))
-    # Derived from completions.jsonl, in the order of this session: written anew each time.
-    accepted = Journal(journals / "accepted.jsonl", fresh=True)
-    rejected = Journal(journals / "rejected.jsonl", fresh=True)
-    (folder.path / "metrics.jsonl").unlink(missing_ok=True)
-    metrics = Metrics(folder.path / "metrics.jsonl")
-    begun = time.monotonic()
-    try:
-        with Progress("instructions", settings.generate.target_instructions, "accepted") as progress:
+    places = inputs.sources(settings)
+    inputs.load(settings, places, settings.model.max_length)  # its errors come before a model is converted or downloaded
+    model = engines.resolve_model(settings)
+    return Preparation(
+        loaded=loaded,
+        inputs=inputs.load(settings, places, min(model.context, settings.model.max_length)),
+        places=places,
+        model=model,
+        load=functools.cache(lambda: engines.token_counter(model, settings)),
+    )
 
-            def tell(kind: str, record: Any) -> None:
-                journal = rejected if kind == "rejection" else accepted
-                journal.append({"kind": kind, **dataclasses.asdict(record)})
-                rate = engine.asked_output_tokens / max(time.monotonic() - begun, 1e-9)
-                progress.advance(int(kind == "instruction"), f"{engine.asked} completions, {rate:.0f} output tokens/s")
-                metrics.write(kind=kind, id=record.id if hasattr(record, "id") else "", asked=engine.asked)
 
-            pipeline = Pipeline(settings, seeds, demonstrations, engine, count_tokens=count_tokens, context=context, tell=tell)
-            result = await pipeline.run()
-        seconds = time.monotonic() - begun
-        counters = await engine.metrics()
-        metrics.write(kind="engine", **counters)
-    finally:
-        for journal in (accepted, rejected):
-            journal.close()
-        metrics.close()
-        await engine.close()
-    facts = summarize(result, model.reference, engine, seconds)
-    write_corpus(folder.path / "corpus", result, facts)
-    folder.finish({"corpus": folder.path / "corpus"}, **facts)
+def generate(folder: rundir.StageFolder, ready: Preparation) -> None:
+    """Run to the end, write the products, and close the manifest."""
+    from self_instruct.generate import products, session  # numpy and numba come with them
+
+    stage, settings = folder.path, folder.loaded.settings.generate
+    inputs.keep(stage, ready.places, ready.inputs.context)
+    outcome = asyncio.run(session.run(stage, ready.inputs, ready.starter(stage), ready.load))
+    facts = session.summarize(stage, outcome.result, ready.model.reference, outcome.records)
+    made = session.made(stage, ready.inputs, outcome.records, folder.manifest["inputs"])
+    with products.written(stage, outcome.result, made) as aside:
+        places = products.install(aside, stage)
+    folder.finish(places | {name: stage / place for name, place in session.TRUTH.items()}, **facts)
     log.info("generate: rejected: %s", yields.sentence(facts["rejected"]))
     log.info(
         "generate: %d of %d candidates accepted, %d classification, %d instances, ended by %s, corpus in %s",
         *(facts[name] for name in ("accepted", "candidates", "classification", "instances", "stopped_by")),
-        folder.path / "corpus",
+        stage / "corpus",
     )
-    return facts
+    if facts["stopped_by"] == "min_acceptance":
+        log.warning("generate: %s", yields.dried_up(settings, facts["accepted"]))
 
 
-def summarize(result: Result, model: str, engine: JournaledEngine, seconds: float) -> dict[str, Any]:
-    """The run's counts and rates for the manifest, the card and the report. `seconds` is this session's.
+def replay_run(argv: Sequence[str]) -> int:
+    """`generate replay RUN`. Raises RunFolderError where the run isn't finished, or its journal gives something else."""
+    from self_instruct.generate import replay
 
-    Tokens are of all answers, also of those that came back beyond the target; the rate is of this session's answers,
-    none where all came from the journal.
-    """
-    return {
-        "model": model,
-        "requests": result.requests,
-        "candidates": result.candidates,
-        "accepted": len(result.instructions),
-        "classification": sum(task.is_classification for task in result.instructions),
-        "instances": len(result.instances),
-        "empty_inputs": sum(not instance.input for instance in result.instances),
-        "rejected": yields.by_rule(result.rejections),
-        "mean_nearest": round(statistics.fmean(task.instruction.nearest[0].score for task in result.instructions), 4),
-        "prompt_tokens": engine.prompt_tokens,
-        "output_tokens": engine.output_tokens,
-        "output_tokens_per_s": round(engine.asked_output_tokens / seconds, 1) if engine.asked else None,
-        "seconds": round(seconds, 1),
-        "stopped_by": result.stopped_by,
-    }
+    parser = argparse.ArgumentParser(
+        prog="self-instruct generate replay",
+        description="Rebuild corpus, exports and ledger of a finished run from its journal, byte for byte, without any engine.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", metavar="RUN", help="the run folder, such as runs/demo")
+    stage = Path(parser.parse_args(argv).run) / "generate"
+    with rundir.finished_stage(stage) as manifest:
+        places = replay.rebuild(stage, manifest)
+    log.info("replay: the same bytes as the run wrote: %s", ", ".join(str(place) for place in places.values()))
+    print(json.dumps({"replayed": str(stage), "identical": sorted(places)}))
+    return 0
 
 
-def check_context(
-    loaded: Loaded,
-    seeds: Sequence[SeedTask],
-    demonstrations: prompts.Demonstrations,
-    count_tokens: Callable[[str], int],
-    context: int,
-) -> None:
-    """Raises ConfigError where the context doesn't hold the demonstrations, the longest seed and the new tokens."""
-    generate = loaded.settings.generate
-    longest = sorted((task.instruction for task in seeds), key=len)[-(generate.prompt_seeds + generate.prompt_machine) :]
-    needs = {
-        "generate.max_tokens": (prompts.bootstrap(longest), generate.max_tokens),
-        "classification": (prompts.classification(demonstrations, longest[-1]), 1),
-        "generate.input_first_tokens": (prompts.input_first(demonstrations, longest[-1]), generate.input_first_tokens),
-        "generate.output_first_tokens": (prompts.output_first(demonstrations, longest[-1]), generate.output_first_tokens),
-    }
-    for name, (prompt, new) in needs.items():
-        shown = count_tokens(prompt)
-        if shown + new > context:
-            raise ConfigError(
-                f"model.max_length: a context of {context} tokens is shorter than {shown} shown + {new} new ones ({name})",
-                hint="raise model.max_length, lower that setting, or take a model with a longer context",
-            )
+def lineage_run(argv: Sequence[str]) -> int:
+    """`generate lineage RUN ROW_ID`. Raises DataError where there is no such row."""
+    from self_instruct.generate import lineage
+
+    parser = argparse.ArgumentParser(
+        prog="self-instruct generate lineage",
+        description="Show a training row with the completions, the prompt and the instructions that it descends from.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", metavar="RUN", help="the run folder, such as runs/demo")
+    parser.add_argument("row", metavar="ROW_ID", help="the column `id` of the corpus's config `train`")
+    arguments = parser.parse_args(argv)
+    stage = Path(arguments.run) / "generate"
+    with rundir.finished_stage(stage) as manifest:
+        print(lineage.tell(lineage.trace(stage, manifest, arguments.row)))
+    return 0
+
+
+def plan_run(argv: Sequence[str]) -> int:
+    """`generate plan`: a short trial in a folder of its own, and what a whole run would take. No run is touched."""
+    from self_instruct.generate import plan, products, session
+
+    parser = argparse.ArgumentParser(
+        prog="self-instruct generate plan",
+        description=f"Ask {plan.REQUESTS} bootstrapping requests with all that follows from them, and predict a run with "
+        "the same settings: requests, time, tokens, disk.",
+        allow_abbrev=False,
+    )
+    commandline.add_settings_flags(parser)
+    loaded = commandline.loaded(parser.parse_args(argv))
+    ready = prepare(loaded)
+    inputs.check(ready.inputs, ready.load())
+    # Kept where the trial fails: the engine's log is in it.
+    stage = Path(tempfile.mkdtemp(prefix="self-instruct-plan-"))
+    log.info("plan: %d requests in %s", plan.REQUESTS, stage)
+    trial = inputs.trial(ready.inputs, plan.REQUESTS)
+    outcome = asyncio.run(session.run(stage, trial, ready.starter(stage), ready.load))
+    hashes = {name: rundir.sha256(place) for name, place in ready.places.items()} | {"model": ready.model.fingerprint}
+    with products.written(stage, outcome.result, session.made(stage, trial, outcome.records, hashes)) as aside:
+        size = sum(path.stat().st_size for path in aside.rglob("*") if path.is_file())
+    predicted = plan.predict(
+        loaded.settings.generate,
+        outcome.curve,
+        outcome.records,
+        product_bytes=size,
+        most_open=outcome.most_open,
+        most_running=loaded.settings.run.engine.max_num_seqs * loaded.settings.replicas,
+    )
+    shutil.rmtree(stage)
+    for line in plan.describe(predicted):
+        log.info("plan: %s", line)
+    print(json.dumps({"plan": predicted}))
+    return 0

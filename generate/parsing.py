@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from self_instruct.records import Instance
 
 _ITEM = re.compile(r"^[ \t]*\d{1,3}[ \t]?[.)](?:[ \t]|$)", re.MULTILINE)
-_EXAMPLE = re.compile(r"^[ \t]*Example \d{1,4}[ \t]*:?[ \t]*$", re.MULTILINE)
+_EXAMPLE = re.compile(r"^[ \t]*Example \d{1,4}[ \t]*(?::[ \t]*)?$", re.MULTILINE)
 _INPUT = re.compile(r"^[ \t]*Input:", re.MULTILINE)
 _OUTPUT = re.compile(r"^[ \t]*Output:", re.MULTILINE)
 # What models write for "this task needs no input".
@@ -29,6 +29,15 @@ class ParsedInstances:
     instances: tuple[Instance, ...]
     malformed: tuple[str, ...]
     open_end: str | None
+
+
+def readable(text: str) -> str:
+    """The text with a replacement character for each half of a code point, which no UTF-8 file and no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def instructions(text: str) -> list[str]:

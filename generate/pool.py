@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from self_instruct.errors import ConfigError
 from self_instruct.randomness import generator
 from self_instruct.records import Instruction, SeedTask
+from self_instruct.settings import GenerateSettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,6 +20,19 @@ class PoolEntry:
 
     id: str
     text: str
+
+
+def shown_seeds(seeds: Sequence[SeedTask], settings: GenerateSettings) -> list[SeedTask]:
+    """The seeds that prompts show: `generate.seed_subset` of them. Raises ConfigError where they don't fill a prompt."""
+    shown = [task for task in seeds if task.is_classification or settings.seed_subset == "all"]
+    needed = settings.prompt_seeds + settings.prompt_machine
+    if len(shown) < needed:
+        kind = "classification seed tasks (generate.seed_subset)" if settings.seed_subset == "classification" else "seed tasks"
+        raise ConfigError(
+            f"generate.prompt_seeds + generate.prompt_machine is {needed}, but there are {len(shown)} {kind}",
+            hint="lower them, or add seed tasks: the first prompts show seeds alone",
+        )
+    return shown
 
 
 class Pool:

@@ -1,12 +1,15 @@
-"""When a run ends, and the counts by step and rule.
+"""When a run ends, how its acceptance falls, and the counts by step and rule.
 
 Knows nothing of prompts or engines.
 """
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections import Counter, deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from self_instruct.records import Rejection
 from self_instruct.settings import GenerateSettings
@@ -37,9 +40,85 @@ class Yield:
         return sum(self._window) / len(self._window) if self._window else 0.0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """Where a run is likely to end: after how many candidates, with how many accepted, and by which setting."""
+
+    candidates: float
+    accepted: float
+    ends_by: str
+
+
+class Curve:
+    """How many were accepted after each candidate, and how that goes on.
+
+    The pool fills up, so that each further instruction costs more candidates. Ours to choose: accepted = k · candidates^b,
+    the law by which a text's vocabulary grows (Heaps); b, at most 1, comes from the last doubling of the candidates, and k
+    from where the curve stands. With b = 1 the acceptance stays as it is.
+    """
+
+    def __init__(self) -> None:
+        self._accepted = array("I", [0])
+
+    def count(self, accepted: bool) -> None:
+        self._accepted.append(self._accepted[-1] + accepted)
+
+    @property
+    def candidates(self) -> int:
+        return len(self._accepted) - 1
+
+    @property
+    def accepted(self) -> int:
+        return self._accepted[-1]
+
+    def acceptance(self, window: int) -> float:
+        """Share of accepted candidates over the last `window`; 0 before the first."""
+        taken = min(window, self.candidates)
+        return (self.accepted - self._accepted[self.candidates - taken]) / taken if taken else 0.0
+
+    @property
+    def exponent(self) -> float:
+        """The b above."""
+        half = self.candidates // 2
+        before = self._accepted[half]
+        if not before:
+            return 1.0
+        return min(1.0, math.log(self.accepted / before) / math.log(self.candidates / half))
+
+    def forecast(self, *, target: int, min_acceptance: float, most_candidates: float = math.inf) -> Forecast | None:
+        """The first of: `target` accepted, the curve's slope under `min_acceptance`, `most_candidates`. None without data."""
+        if not self.accepted:
+            return None
+        now, b = float(self.candidates), self.exponent
+        ends = [(most_candidates, "max_requests")]
+        # Where the slope b · k · candidates^(b - 1) falls to the floor; with b = 1 it never does.
+        slope = b * self.accepted / now
+        if min_acceptance and slope <= min_acceptance:
+            ends.append((now, "min_acceptance"))
+        elif min_acceptance and b < 1:
+            ends.append((_grown(now, min_acceptance / slope, 1 / (b - 1)), "min_acceptance"))
+        if b > 0 or target <= self.accepted:
+            ends.append((_grown(now, target / self.accepted, 1 / b) if target > self.accepted else now, "target_instructions"))
+        # Of equals the target, as in `Yield`.
+        candidates, ends_by = min(reversed(ends), key=lambda end: end[0])
+        return Forecast(candidates=candidates, accepted=_grown(self.accepted, candidates / now, b), ends_by=ends_by)
+
+
+def _grown(start: float, factor: float, power: float) -> float:
+    """start · factor^power, infinite where floats end."""
+    try:
+        return float(start * factor**power)
+    except OverflowError:
+        return math.inf
+
+
 def by_rule(rejections: Iterable[Rejection]) -> dict[str, dict[str, int]]:
     """Counts of rejections by step and rule, both in alphabetical order."""
-    counts = Counter((rejection.step, rejection.rule) for rejection in rejections)
+    return nested(Counter((rejection.step, rejection.rule) for rejection in rejections))
+
+
+def nested(counts: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
+    """Counts by (step, rule) as nested mappings, both in alphabetical order."""
     table: dict[str, dict[str, int]] = {}
     for step, rule in sorted(counts):
         table.setdefault(step, {})[rule] = counts[step, rule]
@@ -49,3 +128,12 @@ def by_rule(rejections: Iterable[Rejection]) -> dict[str, dict[str, int]]:
 def sentence(table: dict[str, dict[str, int]]) -> str:
     """The counts in one line."""
     return "; ".join(f"{step}: {', '.join(f'{rule} {n}' for rule, n in rules.items())}" for step, rules in table.items()) or "none"
+
+
+def dried_up(settings: GenerateSettings, accepted: int) -> str:
+    """What to say when `min_acceptance` ended the run."""
+    return (
+        f"novelty dried up: less than {settings.min_acceptance:.1%} of the last {settings.acceptance_window} candidates were "
+        "accepted (generate.min_acceptance). The corpus holds "
+        f"{accepted} of the {settings.target_instructions} instructions wanted; another model or more seeds bring more"
+    )

@@ -8,10 +8,13 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 
 from self_instruct import runlog
 from self_instruct.errors import SelfInstructError
@@ -53,7 +56,8 @@ def loaded(arguments: argparse.Namespace) -> Loaded:
 
 
 def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
-    """Call `main` and turn its end into an exit status: 2 for what a user can mend, 1 for a bug, 130 for Ctrl-C.
+    """Call `main` and turn its end into an exit status: 2 for what a user can mend, 1 for a bug, 130 for Ctrl-C, 143 for
+    SIGTERM, which stops a command in the same order.
 
     The status also goes to the file that SELF_INSTRUCT_STATUS names, if any: accelerate turns every failure into 1,
     and launch.sh wants to know.
@@ -71,7 +75,21 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None)
 
 
 def _status(main: Callable[[Sequence[str]], int], arguments: list[str]) -> int:
+    terminated = False
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        nonlocal terminated
+        terminated = True
+        interrupt = signal.getsignal(signal.SIGINT)  # asyncio's own while it runs
+        if callable(interrupt):
+            interrupt(signal.SIGINT, frame)
+        else:
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGTERM)
     try:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, terminate)
         runlog.configure()
         return main(arguments)
     except SelfInstructError as error:
@@ -81,7 +99,7 @@ def _status(main: Callable[[Sequence[str]], int], arguments: list[str]) -> int:
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted; run the same command again to go on", file=sys.stderr)
-        return 130
+        return 143 if terminated else 130
     except Exception as error:
         if isinstance(error, OSError) and error.errno in MENDABLE:
             place = f"{error.filename}: " if error.filename else ""
@@ -91,3 +109,6 @@ def _status(main: Callable[[Sequence[str]], int], arguments: list[str]) -> int:
         traceback.print_exc()
         print("error: this is a bug in self-instruct; please report the lines above", file=sys.stderr)
         return 1
+    finally:
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)

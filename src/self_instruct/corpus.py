@@ -7,7 +7,8 @@ so that `load_dataset(folder)` opens `train` and `load_dataset(folder, "instruct
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +42,20 @@ COLUMNS: dict[str, dict[str, Any]] = {
         "nearest_scores": [NUMBER],
     },
     "instances": {"id": TEXT, "instruction_id": TEXT, "order": INTEGER, "input": TEXT, "output": TEXT},
-    "rejected": {"id": TEXT, "step": TEXT, "rule": TEXT, "text": TEXT, "detail": TEXT, "parent": TEXT},
+    # The nearest pool entry and its ROUGE-L F1 where the row wasn't novel, else null.
+    "rejected": {
+        "id": TEXT,
+        "step": TEXT,
+        "rule": TEXT,
+        "text": TEXT,
+        "detail": TEXT,
+        "parent": TEXT,
+        "nearest_id": TEXT,
+        "nearest_score": NUMBER,
+    },
 }
+# Half of a pair of UTF-16, which JSON can spell and UTF-8 can't.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def features(config: str) -> Features:
@@ -50,6 +63,11 @@ def features(config: str) -> Features:
     from datasets import Features, List, Value
 
     return Features({n: List(Value(t[0])) if isinstance(t, list) else Value(t) for n, t in COLUMNS[config].items()})
+
+
+def whole(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with U+FFFD for every lone surrogate in its texts: what a model can write, and no file in UTF-8 can hold."""
+    return {name: _SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def write(folder: Path, tables: Mapping[str, Iterable[Mapping[str, Any]]], card: str) -> None:
@@ -65,7 +83,7 @@ def write(folder: Path, tables: Mapping[str, Iterable[Mapping[str, Any]]], card:
     disable_progress_bars()
     paths: dict[str, str] = {}
     for config, rows in tables.items():
-        if not (listed := list(rows)):
+        if not (listed := [whole(row) for row in rows]):
             continue
         columns = {name: [row[name] for row in listed] for name in COLUMNS[config]}
         place = folder / "data" / config / "new.parquet"
@@ -74,7 +92,7 @@ def write(folder: Path, tables: Mapping[str, Iterable[Mapping[str, Any]]], card:
         digest = hashlib.sha256(place.read_bytes()).hexdigest()[:16]
         named = place.rename(place.with_name(f"train-00000-of-00001-{digest}.parquet"))
         paths[config] = named.relative_to(folder).as_posix()
-    (folder / "README.md").write_text(front_matter(paths) + card, encoding="utf-8")
+    (folder / "README.md").write_text(front_matter(paths) + _SURROGATE.sub("\ufffd", card), encoding="utf-8")
 
 
 def front_matter(paths: Mapping[str, str]) -> str:
@@ -83,7 +101,7 @@ def front_matter(paths: Mapping[str, str]) -> str:
     for config, path in paths.items():
         lines += [f"- config_name: {config}", "  data_files:", "  - split: train", f"    path: {path}"]
         lines += ["  default: true"] if config == "train" else []
-    return "\n".join([*lines, "---", "", ""])
+    return "\n".join([*lines, "task_categories:", "- text-generation", "tags:", "- synthetic", "- self-instruct", "---", "", ""])
 
 
 def read_train(folder: Path) -> tuple[TrainingExample, ...]:
@@ -91,12 +109,29 @@ def read_train(folder: Path) -> tuple[TrainingExample, ...]:
 
     Raises DataError where the folder is no corpus, misses a column, or has no row.
     """
+    names = ("id", "instruction", "input", "output")
+    examples: list[TrainingExample] = []
+    for path, row in read_rows(folder, "train", names):
+        bad = next((name for name, value in row.items() if not isinstance(value, str)), None)
+        if bad is not None:
+            raise DataError(f"{path}: row {len(examples)}: column '{bad}' is {row[bad]!r}, not text")
+        examples.append(TrainingExample(**row))
+    if not examples:
+        raise DataError(f"{folder}: the corpus has no training row", hint="generate more, with another model or more seeds")
+    return tuple(examples)
+
+
+def read_rows(folder: Path, config: str, columns: Sequence[str]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The rows of one config in file order, some columns of them, each with the file it stands in.
+
+    Raises DataError where the folder is no corpus, has no such config, or misses a column.
+    """
     import pyarrow.parquet as parquet
 
-    files = sorted((folder / "data" / "train").glob("*.parquet"))
+    files = sorted((folder / "data" / config).glob("*.parquet"))
     if not files:
-        raise DataError(f"{folder}: no corpus there (data/train/*.parquet)", hint="run the generate stage first, or set train.data")
-    examples: list[TrainingExample] = []
+        hint = "run the generate stage first, or set train.data"
+        raise DataError(f"{folder}: no corpus there (data/{config}/*.parquet)", hint=hint)
     for path in files:
         try:
             table = parquet.read_table(path)
@@ -104,17 +139,11 @@ def read_train(folder: Path) -> tuple[TrainingExample, ...]:
             raise DataError(
                 f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}", hint="generate the corpus again"
             ) from None
-        missing = [name for name in ("id", "instruction", "input", "output") if name not in table.column_names]
+        missing = [name for name in columns if name not in table.column_names]
         if missing:
             raise DataError(
                 f"{path}: column '{missing[0]}' is missing (found {', '.join(table.column_names)})",
                 hint="name a corpus made by the generate stage",
             )
-        for row in table.select(["id", "instruction", "input", "output"]).to_pylist():
-            bad = next((name for name, value in row.items() if not isinstance(value, str)), None)
-            if bad is not None:
-                raise DataError(f"{path}: row {len(examples)}: column '{bad}' is {row[bad]!r}, not text")
-            examples.append(TrainingExample(**row))
-    if not examples:
-        raise DataError(f"{folder}: the corpus has no training row", hint="generate more, with another model or more seeds")
-    return tuple(examples)
+        for row in table.select(list(columns)).to_pylist():
+            yield path, row

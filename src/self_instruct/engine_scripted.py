@@ -92,19 +92,19 @@ class ScriptedEngine:
             await asyncio.sleep(self._delay_s * generator(self._seed, "delay", request.id).random())
         finally:
             self._running -= 1
-        prompt_tokens = len(re.findall(r"\s*\S+", request.prompt))
+        prompt_tokens = len(request.prompt.split())
         if request.choices:
             return self._choose(request, prompt_tokens)
         text, finish = self._script(request), "stop"
         for stop in request.sampling.stop:
             text = text.split(stop, 1)[0]
-        tokens = re.findall(r"\s*\S+", text)
-        if len(tokens) > request.sampling.max_tokens:
-            tokens, finish = tokens[: request.sampling.max_tokens], "length"
-            text = "".join(tokens)
-        self._count(prompt_tokens, len(tokens))
+        ends = [word.end() for word in re.finditer(r"\S+", text)]
+        if len(ends) > request.sampling.max_tokens:
+            ends, finish = ends[: request.sampling.max_tokens], "length"
+            text = text[: ends[-1]]
+        self._count(prompt_tokens, len(ends))
         return Completion(
-            request_id=request.id, text=text, finish_reason=finish, prompt_tokens=prompt_tokens, output_tokens=len(tokens)
+            request_id=request.id, text=text, finish_reason=finish, prompt_tokens=prompt_tokens, output_tokens=len(ends)
         )
 
     def _choose(self, request: Request, prompt_tokens: int) -> Completion:

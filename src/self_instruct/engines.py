@@ -25,9 +25,21 @@ async def open_engine(model: Model, settings: Settings, adapters: tuple[str, ...
         from self_instruct.engine_scripted import ScriptedEngine
 
         return ScriptedEngine(seed=settings.run.seed)
+    if settings.model.engine == "server":
+        from self_instruct.engine_server import ServerEngine
+
+        return await ServerEngine.start(model, settings, adapters)
+    if settings.model.engine == "transformers":
+        from self_instruct.engine_transformers import TransformersEngine
+
+        return await TransformersEngine.start(model, settings, adapters)
+    from self_instruct.engine_restarting import RestartingEngine
     from self_instruct.engine_vllm import VllmEngine
 
-    return await VllmEngine.start(model, settings, adapters, log_path)
+    async def start() -> Engine:
+        return await VllmEngine.start(model, settings, adapters, log_path)
+
+    return await RestartingEngine.start(start, settings.run.engine.restarts)
 
 
 def resolve_model(settings: Settings) -> Model:

@@ -60,18 +60,20 @@ def _cut_tail(path: Path) -> None:
 
 
 class Journal:
-    """One open journal. `fresh` empties it first: for files that are derived from another journal.
+    """One open journal. `fresh` empties it first: for files that are derived from another journal. What isn't `durable` is
+    left to the operating system: such a file may be lost in a power cut.
 
     Any text that Python holds comes back as it was, lone surrogates too (their lines aren't valid UTF-8 to others).
     """
 
-    def __init__(self, path: Path, *, fresh: bool = False) -> None:
+    def __init__(self, path: Path, *, fresh: bool = False, durable: bool = True) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not fresh:
             _cut_tail(path)
-        self._path = path
+        self._path, self._durable = path, durable
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if fresh else 0), 0o644)
         self._synced = time.monotonic()
+        self._dirty = False
 
     def append(self, record: dict[str, Any]) -> None:
         """Write one record as one line. Raises OSError (a full disk) with the file left at whole lines."""
@@ -85,13 +87,22 @@ class Journal:
             if isinstance(error, OSError):
                 raise OSError(error.errno, error.strerror, str(self._path)) from None
             raise
-        if time.monotonic() - self._synced > SYNC_EVERY_S:
+        self._dirty = self._durable
+        if self._dirty and time.monotonic() - self._synced > SYNC_EVERY_S:
             self.sync()
 
     def sync(self) -> None:
-        os.fsync(self._descriptor)
+        """Wait until what was appended is on the disk. Raises OSError with the file's name."""
+        if self._dirty:
+            try:
+                os.fsync(self._descriptor)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(self._path)) from None
+        self._dirty = False
         self._synced = time.monotonic()
 
     def close(self) -> None:
-        self.sync()
-        os.close(self._descriptor)
+        try:
+            self.sync()
+        finally:
+            os.close(self._descriptor)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -107,6 +107,21 @@ def load(configs: Sequence[str] = (), overrides: Sequence[str] = (), out: str | 
         origins={dotted: origins.get(dotted, "default") for dotted in fields()},
         name=Path(names[-1]).stem,
     )
+
+
+def from_values(flat: Mapping[str, Any], where: str) -> Settings:
+    """Settings from values by dotted key, as `settings.values` writes them; what isn't named has its default.
+
+    Raises ConfigError, naming `where`, for a value that this version doesn't take.
+    """
+    try:
+        return Settings.model_validate(_tree(dict(flat)), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(
+            f"{where}: '{'.'.join(map(str, first['loc']))}': {first['msg']}",
+            hint="it was made by another version of self-instruct: take that one",
+        ) from None
 
 
 def _read(path: Path) -> list[tuple[str, Any, int]]:

@@ -51,6 +51,7 @@ class Request:
     `choices`: the answer is constrained to one of these strings, told apart by their first tokens.
     `adapter`: path of a PEFT LoRA folder to answer with, none for the base model.
     `priority`: smaller is served earlier.
+    `parents`: ids of the records that the prompt shows, in its order; for the journal, not for the engine.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Request:
     choices: tuple[str, ...] = ()
     adapter: str | None = None
     priority: int = 0
+    parents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +70,7 @@ class Completion:
     `finish_reason` is `stop` (a stop string or end-of-text) or `length` (the token limit was hit).
     `choice_logprobs`: for constrained requests, the natural log of the probability of each choice, in the
     request's order, normalised over the choices.
+    `cached_tokens`: prompt tokens that the engine had in its prefix cache already; none where it doesn't tell.
     """
 
     request_id: str
@@ -76,6 +79,7 @@ class Completion:
     prompt_tokens: int
     output_tokens: int
     choice_logprobs: tuple[float, ...] = ()
+    cached_tokens: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,8 +110,8 @@ class Instruction:
 class Rejection:
     """A candidate that was dropped: in which step, by which rule, and what it was.
 
-    `parent` is the id of the request or instruction it came from; `detail` is the rule's evidence (a keyword,
-    or the nearest neighbour and its score).
+    `parent` is the id of the request or instruction it came from; `detail` is the rule's evidence (a keyword, a count);
+    `nearest` is the pool entry that it was too near to, none for the other rules.
     """
 
     id: str
@@ -116,6 +120,7 @@ class Rejection:
     text: str
     detail: str
     parent: str
+    nearest: Neighbour | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -57,11 +57,16 @@ def new_folder(place: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    for path in (*sorted(p for p in aside.rglob("*") if p.is_file()), aside):
+    put(aside, place)
+
+
+def put(made: Path, place: Path) -> None:
+    """Sync a file or folder and rename it to `place` on the same disk, in the stead of what is there."""
+    for path in (*sorted(p for p in made.rglob("*") if p.is_file()), made):
         sync(path)
-    if place.exists():
+    if place.is_dir():
         shutil.rmtree(place)
-    aside.rename(place)
+    made.replace(place)
     sync(place.parent)
 
 
@@ -143,6 +148,36 @@ class StageFolder:
         os.close(self._lock)
 
 
+@contextlib.contextmanager
+def finished_stage(path: Path) -> Iterator[dict[str, Any]]:
+    """The manifest of a finished stage's folder, which is locked meanwhile.
+
+    Raises RunFolderError where there is no such folder, it isn't finished, or another process is writing it.
+    """
+    if not (path / "config.json").is_file():
+        raise RunFolderError(f"{path}: no run there", hint="name a run folder, such as runs/demo")
+    lock = _lock(path)
+    try:
+        manifest = read_json(path / "manifest.json") if (path / "manifest.json").exists() else {}
+        if manifest.get("status") != "finished":
+            raise RunFolderError(f"{path}: not finished", hint="run the command that began it again: it goes on where it stopped")
+        yield manifest
+    finally:
+        os.close(lock)
+
+
+def _lock(path: Path) -> int:
+    lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise RunFolderError(
+            f"{path}: another process is writing it", hint="wait for it, or name another place with --out"
+        ) from None
+    return lock
+
+
 def open_stage(loaded: Loaded, stage: str, argv: list[str], inputs: Mapping[str, str]) -> StageFolder:
     """Create `<run>/<stage>`, or open it to continue.
 
@@ -159,14 +194,7 @@ def open_stage(loaded: Loaded, stage: str, argv: list[str], inputs: Mapping[str,
     if config.exists():
         _refuse_other(config, shapes, dict(inputs))
     path.mkdir(parents=True, exist_ok=True)
-    lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise RunFolderError(
-            f"{path}: another process is writing it", hint="wait for it, or name another place with --out"
-        ) from None
+    lock = _lock(path)
     try:
         if config.exists():
             _refuse_other(config, shapes, dict(inputs))  # again: another process may have made it since
@@ -209,7 +237,7 @@ def _manifest(path: Path, loaded: Loaded, stage: str, argv: list[str], inputs: M
         "argv": argv,
         "settings": {n: {"value": v, "origin": loaded.origins[n]} for n, v in values(loaded.settings).items()},
         "inputs": dict(inputs),
-        "versions": {"self-instruct": __version__, "python": platform.python_version(), **versions()},
+        "versions": versions(),
         "git": _git(),
         "hardware": hardware.summary(),
         "started_s": old.get("started_s", now),
@@ -222,7 +250,7 @@ def _manifest(path: Path, loaded: Loaded, stage: str, argv: list[str], inputs: M
 
 def versions() -> dict[str, str]:
     """The installed versions of what shapes a result."""
-    found = {}
+    found = {"self-instruct": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)

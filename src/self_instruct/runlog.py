@@ -5,7 +5,7 @@ Knows nothing of the stages. stderr takes logs and progress; stdout is left to o
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 import sys
 import time
@@ -15,7 +15,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from self_instruct.journal import Journal
+
 LINE_EVERY_S = 30.0
+WITHOUT_REST = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # tqdm's own bar, less its estimate of the time left
 
 log = logging.getLogger("self_instruct")
 
@@ -31,9 +34,21 @@ def configure() -> None:
     log.propagate = False
 
 
+class _File(logging.FileHandler):
+    """A log that a full disk cuts short: what can't be written must not hide the error that ends the command."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 def to_file(path: Path) -> logging.Handler:
     """Add `path` (appended to) as a second place of the log, with times. Returns the handler, to be removed by the caller."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _File(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     return handler
@@ -42,7 +57,8 @@ def to_file(path: Path) -> logging.Handler:
 class Progress:
     """A bar on a terminal; elsewhere a log line at most every 30 s and one at the end.
 
-    `total` and `unit` are printed; `note` is free text such as "loss 2.31, 410 tokens/s".
+    `total` and `unit` are printed; `note` is free text such as "loss 2.31, 410 tokens/s". The time left is linear in the
+    steps done, unless the caller estimates it.
     """
 
     def __init__(self, what: str, total: int, unit: str) -> None:
@@ -50,16 +66,22 @@ class Progress:
         self.done = 0
         self._said = -1
         self._note = ""
+        self._left_s: float | None = None
         self._started = time.monotonic()
         self._last = self._started
         self._bar = tqdm(total=total, desc=what, unit=f" {unit}", dynamic_ncols=True) if sys.stderr.isatty() else None
 
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        """Count `steps` more and show `note` beside the count."""
+    def advance(self, steps: int = 1, note: str = "", left_s: float | None = None) -> None:
+        """Count `steps` more, show `note` beside the count, and `left_s` (the caller's estimate, seconds) in place of ours."""
         self.done += steps
         self._note = note or self._note
+        self._left_s = self._left_s if left_s is None else left_s
         if self._bar is not None:
-            self._bar.set_postfix_str(self._note, refresh=False)
+            shown = self._note
+            if self._left_s is not None:
+                self._bar.bar_format = WITHOUT_REST
+                shown = f"{shown}, about {duration(self._left_s)} left"
+            self._bar.set_postfix_str(shown, refresh=False)
             self._bar.update(steps)
         elif time.monotonic() - self._last >= LINE_EVERY_S:
             self._say()
@@ -67,7 +89,10 @@ class Progress:
     def _say(self) -> None:
         self._last, self._said = time.monotonic(), self.done
         spent = self._last - self._started
-        left = f", about {spent / self.done * (self.total - self.done):.0f} s left" if 0 < self.done < self.total else ""
+        left_s = self._left_s
+        if left_s is None and self.done:
+            left_s = spent / self.done * (self.total - self.done)
+        left = f", about {duration(left_s)} left" if left_s is not None and self.done < self.total else ""
         note = f", {self._note}" if self._note else ""
         log.info("%s: %d of %d %s in %.0f s%s%s", self.what, self.done, self.total, self.unit, spent, left, note)
 
@@ -81,15 +106,21 @@ class Progress:
             self._say()
 
 
+def duration(seconds: float) -> str:
+    """Seconds in words that fit their size: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 class Metrics:
-    """`metrics.jsonl`: one JSON object a line, each with the UNIX time in `time_s`."""
+    """`metrics.jsonl`: one JSON object a line, each with the UNIX time in `time_s`. Appended to."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8")
+        self._journal = Journal(path, durable=False)
 
     def write(self, **values: Any) -> None:
-        self._file.write(json.dumps({"time_s": round(time.time(), 3), **values}) + "\n")
-        self._file.flush()
+        self._journal.append({"time_s": round(time.time(), 3), **values})
 
     def close(self) -> None:
-        self._file.close()
+        self._journal.close()

@@ -51,8 +51,12 @@ class UserRow(_Task):
     motivation_app: Text
 
 
-Row = SeedRow | UserRow
-Kind = type[SeedRow] | type[UserRow]
+class EvaluationRow(_Task):
+    """A task of any set that a model is measured on, texts untouched."""
+
+
+Row = SeedRow | UserRow | EvaluationRow
+Kind = type[SeedRow] | type[UserRow] | type[EvaluationRow]
 
 
 def seed_file(path: str | None) -> Path:
@@ -117,6 +121,28 @@ def load_user_oriented(path: str | None = None) -> tuple[EvalItem, ...]:
     if not items:
         raise DataError(f"{where}: no tasks in it", hint="one JSON object a line; seeds/README.md shows the format")
     return tuple(items)
+
+
+def load_evaluation(path: Path) -> tuple[EvalItem, ...]:
+    """The tasks of any evaluation set in file order, one item an instance: `id`, `instruction` and `instances` are read.
+
+    Raises DataError for a missing or malformed file or a task given twice.
+    """
+    items = tuple(
+        EvalItem(
+            id=row.id,
+            suite=path.stem,
+            group="",
+            instruction=_normal(row.instruction),
+            input=_normal(instance.input),
+            references=(_normal(instance.output),),
+        )
+        for _, row in _valid(path, EvaluationRow)
+        for instance in row.instances
+    )
+    if not items:
+        raise DataError(f"{path}: no tasks in it", hint="one JSON object a line; seeds/README.md shows the format")
+    return items
 
 
 def read(path: Path, kind: Kind | None = None) -> Iterator[tuple[int, Row | DataError]]:

@@ -47,8 +47,11 @@ class ModelSettings(Section):
     ] = "auto"
     max_length: Annotated[int, shape("Longest prompt plus answer in tokens; clipped to the model's own context.", ge=64)] = 4096
     engine: Annotated[
-        Literal["vllm", "scripted"],
-        shape("What completes text. `scripted` is a deterministic fake for tests; its numbers say nothing of a model."),
+        Literal["vllm", "server", "transformers", "scripted"],
+        shape(
+            "What completes text: `vllm` starts it here; `server` asks the addresses of `run.engine.servers`; `transformers` is "
+            "slow, for machines without vLLM and encoder-decoder models; `scripted` is a deterministic fake for tests."
+        ),
     ] = "vllm"
 
 
@@ -66,14 +69,37 @@ class GenerateSettings(Section):
     prompt_seeds: Annotated[int, shape("Seed instructions in a prompt (paper, section 2.2: 6).", ge=1)] = 6
     prompt_machine: Annotated[int, shape("Machine instructions in a prompt (paper, section 2.2: 2).", ge=0)] = 2
     last_item: Annotated[int, shape("The list in a prompt ends before this number (authors' script: 16).", ge=2)] = 16
+    seed_subset: Annotated[
+        Literal["all", "classification"],
+        shape(
+            "Seeds that prompts show; `classification` raises the share of such tasks (paper, section 2.2). New instructions are "
+            "compared with all seeds either way."
+        ),
+    ] = "all"
+    order: Annotated[
+        Literal["window", "rounds"],
+        shape(
+            "`window` keeps the engine full; `rounds` is the authors' order of work: rounds in lock-step, and each of the steps "
+            "1, 2 and 3 after the one before."
+        ),
+    ] = "window"
+    round_size: Annotated[int, shape("Requests of a round, for `order: rounds` (authors' script: 5).", ge=1)] = 5
     lag: Annotated[
         int,
         shape(
-            "The most bootstrapping requests open at once (it grows from 8 to this): a prompt is drawn from the pool as it was "
-            "at most so many requests before.",
+            "The most bootstrapping requests open at once, for `order: window`: a prompt is drawn from the pool as it was at most "
+            "so many requests before. It grows from 8, and shrinks when few instructions are missing.",
             ge=1,
         ),
     ] = 1024
+    in_flight: Annotated[
+        int | None,
+        runtime(
+            "Requests of all steps at the engine at once; none is 1.25 x `run.engine.max_num_seqs`, times the servers (ours). The "
+            "others wait here, the oldest bootstrapping request first.",
+            ge=1,
+        ),
+    ] = None
     temperature: Annotated[float, shape("Sampling temperature of step 1 (authors' script: 0.7).", ge=0)] = 0.7
     top_p: Annotated[
         float, shape("Step 1 samples from the likeliest tokens of this joint probability (authors' script: 0.5).", gt=0, le=1)
@@ -108,6 +134,25 @@ class GenerateSettings(Section):
     novelty_threshold: Annotated[
         float, shape("Accept up to this ROUGE-L F1 with the nearest instruction in the pool (paper, section 2.2).", gt=0, le=1)
     ] = 0.7
+    decontaminate: Annotated[
+        tuple[str, ...],
+        shape(
+            "Evaluation sets beside the 252 tasks that ship, JSON Lines with `id`, `instruction` and `instances`: instructions and "
+            "inputs with 13 words in a row of theirs, or a ROUGE-L F1 of 0.7 or more, are rejected."
+        ),
+    ] = ()
+    exports: Annotated[
+        tuple[Literal["alpaca", "messages", "prompt_completion"], ...],
+        runtime("Files for trainers, written to `<run.dir>/generate/exports`; docs/corpus.md has their fields."),
+    ] = ("alpaca", "messages", "prompt_completion")
+    push_to_hub: Annotated[
+        str | None,
+        runtime(
+            "Send the finished corpus to this dataset, ACCOUNT/NAME, on the Hugging Face hub; a new one is private. None sends "
+            "nothing anywhere.",
+            pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]+$",
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _agree(self) -> GenerateSettings:
@@ -165,10 +210,27 @@ class EvaluateSettings(Section):
 class EngineSettings(Section):
     """How the engine uses this machine."""
 
-    max_num_seqs: Annotated[int, runtime("Sequences that the engine runs at once.", ge=1)] = 256
+    max_num_seqs: Annotated[int, runtime("Sequences that the engine, or each server, runs at once.", ge=1)] = 256
     gpu_memory: Annotated[float, runtime("Share of a GPU's memory that the engine takes.", gt=0, lt=1)] = 0.9
     kv_cache_gib: Annotated[float, runtime("KV cache on a CPU, GiB.", gt=0)] = 2.0
     start_timeout_s: Annotated[float, runtime("Longest wait for the engine to start, seconds.", gt=0)] = 900.0
+    restarts: Annotated[
+        int,
+        runtime(
+            "A vLLM that dies is started anew so many times in a row without an answer in between; a request is sent again so "
+            "many times. Then the run stops, and can be continued.",
+            ge=0,
+        ),
+    ] = 3
+    servers: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^https?://[^/]+(/.*)?$")], ...],
+        runtime(
+            "Addresses of `vllm serve` for `model.engine: server`, without `/v1`; docs/engines.md has the flags.", min_length=1
+        ),
+    ] = ("http://127.0.0.1:8000",)
+    lost_timeout_s: Annotated[
+        float, runtime("Servers: stop, to be continued, when none has answered for so many seconds (ours).", gt=0)
+    ] = 300.0
 
 
 class RunSettings(Section):
@@ -188,6 +250,11 @@ class Settings(Section):
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     run: RunSettings = RunSettings()
+
+    @property
+    def replicas(self) -> int:
+        """Engines that answer at the same time, each with `run.engine.max_num_seqs`."""
+        return len(set(self.run.engine.servers)) if self.model.engine == "server" else 1
 
 
 def fields(section: type[BaseModel] = Settings, prefix: str = "") -> dict[str, Any]:

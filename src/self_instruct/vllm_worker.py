@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-import math
 import os
 import signal
 import sys
 import threading
 import time
 from typing import Any
+
+from self_instruct import choices
 
 PARENT_CHECK_S = 1.0
 GRACE_S = 20.0
@@ -92,9 +93,9 @@ class Worker:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        sampling, choices = message["sampling"], message["choices"]
-        if choices:
-            ids, allowed = self._choice_tokens(message["prompt"], choices)
+        sampling, wanted = message["sampling"], message["choices"]
+        if wanted:
+            ids, allowed = choices.split(lambda text: self._tokenizer(text).input_ids, message["prompt"], wanted)
             params = SamplingParams(
                 max_tokens=1, temperature=0, allowed_token_ids=allowed, logprobs=len(allowed), logprob_token_ids=allowed
             )
@@ -121,29 +122,13 @@ class Worker:
             "prompt_tokens": len(ids),
             "output_tokens": len(answer.token_ids),
             "choice_logprobs": [],
+            "cached_tokens": final.num_cached_tokens,
         }
-        if choices:
+        if wanted:
             assert isinstance(answer.logprobs, list), "flat_logprobs is off"
-            scores = [answer.logprobs[0][token].logprob for token in allowed]
-            total = max(scores) + math.log(sum(math.exp(score - max(scores)) for score in scores))
-            reply["choice_logprobs"] = [score - total for score in scores]
-            reply["text"] = choices[scores.index(max(scores))]
-            reply["finish_reason"] = "stop"
+            scores = choices.normalized([answer.logprobs[0][token].logprob for token in allowed])
+            reply |= {"choice_logprobs": scores, "text": wanted[scores.index(max(scores))], "finish_reason": "stop"}
         return reply
-
-    def _choice_tokens(self, prompt: str, choices: list[str]) -> tuple[list[int], list[int]]:
-        """The ids that all continuations share, and the first id in which each choice differs from the others.
-
-        Tokenised with the prompt, because a tokenizer may merge across the border or split a leading space off.
-        """
-        full = [self._tokenizer(prompt + choice).input_ids for choice in choices]
-        shared = 0
-        while all(shared < len(ids) for ids in full) and len({ids[shared] for ids in full}) == 1:
-            shared += 1
-        heads = [ids[shared] if shared < len(ids) else -1 for ids in full]
-        if -1 in heads or len(set(heads)) < len(heads):
-            raise ValueError(f"the choices {choices} can't be told apart by one token of this tokenizer")
-        return full[0][:shared], heads
 
 
 def _counters() -> dict[str, float]:

@@ -5,14 +5,22 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from self_instruct import engine_vllm
 from self_instruct.engine_scripted import ScriptedEngine
-from self_instruct.settings import Settings
-from serving import CONTEXT, Served
+from self_instruct.models import resolve
+from serving import SETTINGS, Process, Served, server_settings
+
+START_TIMEOUT_S = 600.0
 
 
 @pytest.fixture(scope="session")
@@ -31,22 +39,98 @@ def random_adapter(embedded_model: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session")
-def vllm(embedded_model: Path, random_adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    from self_instruct.engine_vllm import VllmEngine
-    from self_instruct.models import resolve
-
+def installed_vllm() -> None:
     if importlib.util.find_spec("vllm") is None:
         if os.environ.get("CI"):
             pytest.fail("vLLM isn't installed though launch.sh should have done it")
         pytest.skip("vLLM isn't installed")
-    settings = Settings.model_validate(
-        {"model": {"max_length": CONTEXT, "dtype": "float32"}, "run": {"engine": {"max_num_seqs": 16, "kv_cache_gib": 1.0}}}
-    )
+
+
+@pytest.fixture(scope="session")
+def vllm(
+    embedded_model: Path, random_adapter: Path, installed_vllm: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
     loop = asyncio.new_event_loop()
     adapter = str(random_adapter)
     log_path = tmp_path_factory.mktemp("vllm") / "engine.log"
-    engine = loop.run_until_complete(VllmEngine.start(resolve(settings.model), settings, (adapter,), log_path))
+    started = engine_vllm.VllmEngine.start(resolve(SETTINGS.model), SETTINGS, (adapter,), log_path)
+    engine = loop.run_until_complete(started)
     yield Served(engine, loop, adapter)
+    loop.run_until_complete(engine.close())
+    loop.close()
+
+
+@pytest.fixture(scope="session")
+def vllm_serve(
+    embedded_model: Path, random_adapter: Path, installed_vllm: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Process]:
+    """The embedded model and the adapter behind `vllm serve`, with the arguments and environment of the vllm engine."""
+    model = resolve(SETTINGS.model)
+    arguments = engine_vllm.engine_arguments(model, SETTINGS, (str(random_adapter),), "float32", cuda=False)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    flags = ["--host", "127.0.0.1", "--port", str(port), "--enable-prompt-tokens-details", "--disable-uvicorn-access-log"]
+    flags += ["--lora-modules", f"{random_adapter.name}={random_adapter}"]
+    assert arguments.pop("disable_log_stats") is False  # the server has only a flag that sets it
+    for name, value in arguments.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            flags.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            flags += [f"--{flag}", str(value)]
+    log_path = tmp_path_factory.mktemp("serve") / "server.log"
+    with log_path.open("wb") as log_file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vllm.entrypoints.launchers.api_server.entry", *flags],
+            stdout=log_file,
+            stderr=subprocess.STDOUT,
+            env=engine_vllm.environment(SETTINGS, cuda=False),
+            start_new_session=True,
+        )
+    served = Process(f"http://127.0.0.1:{port}", process, model)
+    try:
+        _wait_for(served, log_path)
+        yield served
+    finally:
+        served.kill()
+
+
+def _wait_for(served: Process, log_path: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        try:
+            with urllib.request.urlopen(f"{served.url}/health", timeout=5):
+                return
+        except OSError:
+            ended = served.process.poll() is not None
+            if ended or time.monotonic() > deadline:
+                pytest.fail(f"vllm serve {'ended' if ended else 'is late'}: {log_path.read_text()[-2000:]}")
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="session")
+def server(vllm_serve: Process, random_adapter: Path) -> Iterator[Served]:
+    from self_instruct.engine_server import ServerEngine
+
+    loop = asyncio.new_event_loop()
+    started = ServerEngine.start(vllm_serve.model, server_settings(vllm_serve.url), (str(random_adapter),))
+    engine = loop.run_until_complete(started)
+    yield Served(engine, loop, str(random_adapter))
+    loop.run_until_complete(engine.close())
+    loop.close()
+
+
+@pytest.fixture(scope="session")
+def transformers(embedded_model: Path, random_adapter: Path) -> Iterator[Served]:
+    from self_instruct.engine_transformers import TransformersEngine
+
+    loop = asyncio.new_event_loop()
+    # One thread: where others compute too, the threads of so small a model wait for one another most of the time.
+    settings = SETTINGS.model_copy(update={"run": SETTINGS.run.model_copy(update={"threads": 1})})
+    started = TransformersEngine.start(resolve(settings.model), settings, (str(random_adapter),))
+    engine = loop.run_until_complete(started)
+    yield Served(engine, loop, str(random_adapter))
     loop.run_until_complete(engine.close())
     loop.close()
 
@@ -58,7 +142,19 @@ def scripted() -> Iterator[Served]:
     loop.close()
 
 
-@pytest.fixture(params=["scripted", "vllm"])
+@pytest.fixture(params=["scripted", "transformers", "vllm", "server"])
 def served(request: pytest.FixtureRequest) -> Served:
     """Each engine in turn: what the fake does and the real one doesn't is a lie of the fake."""
+    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
+
+
+@pytest.fixture(params=["transformers", "vllm", "server"])
+def real(request: pytest.FixtureRequest) -> Served:
+    """Each engine that runs a model."""
+    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
+
+
+@pytest.fixture(params=["vllm", "server"])
+def of_vllm(request: pytest.FixtureRequest) -> Served:
+    """vLLM in its two ways."""
     return request.getfixturevalue(request.param)  # type: ignore[no-any-return]

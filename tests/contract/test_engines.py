@@ -1,4 +1,4 @@
-"""What every engine must do, run on each of them; then what only the real vLLM can show."""
+"""What every engine must do, run on each of them; then what only a real model or vLLM can show."""
 
 from __future__ import annotations
 
@@ -80,39 +80,90 @@ def test_metrics_are_numbers(served: Served) -> None:
     assert all(isinstance(value, float) for value in values.values())
 
 
-def test_vllm_refuses_a_prompt_that_is_too_long_and_goes_on(vllm: Served) -> None:
+def test_a_prompt_that_is_too_long_is_refused_and_the_next_is_answered(real: Served) -> None:
     with pytest.raises(EngineError, match="maximum context length"):
-        vllm.do(vllm.engine.generate(request("word " * (CONTEXT + 100))))
-    assert vllm.do(vllm.engine.generate(request())).text
+        real.do(real.engine.generate(request("word " * (CONTEXT + 100))))
+    assert real.do(real.engine.generate(request())).text
 
 
-def test_vllm_keeps_base_and_adapter_apart_in_one_batch(vllm: Served) -> None:
+def test_an_answer_ends_where_the_context_ends(real: Served) -> None:
+    head = "word " * (CONTEXT - 20)
+    completion = real.do(real.engine.generate(request(head, sampling=Sampling(max_tokens=100, temperature=1.0, seed=3))))
+    assert completion.prompt_tokens + completion.output_tokens <= CONTEXT
+    assert completion.finish_reason == "length"
+
+
+def test_an_unknown_adapter_is_refused(real: Served) -> None:
+    with pytest.raises(EngineError):
+        real.do(real.engine.generate(request(adapter="/no/such/adapter")))
+
+
+def test_base_and_adapter_are_kept_apart_in_one_batch(real: Served) -> None:
     """vLLM 0.32 on CPU gave base rows of a mixed batch the last adapter's answers; see engine_vllm."""
 
     async def mixed() -> list[tuple[str, str]]:
-        asked = [request(f"{PROMPT}{end}", adapter=adapter) for end in ("", " the", " a") for adapter in (None, vllm.adapter)]
-        texts = [c.text for c in await asyncio.gather(*(vllm.engine.generate(r) for r in asked))]
+        asked = [request(f"{PROMPT}{end}", adapter=adapter) for end in ("", " the", " a") for adapter in (None, real.adapter)]
+        texts = [c.text for c in await asyncio.gather(*(real.engine.generate(r) for r in asked))]
         return list(zip(texts[::2], texts[1::2], strict=True))
 
-    pairs = vllm.do(mixed())
-    alone = [vllm.do(vllm.engine.generate(request(f"{PROMPT}{end}"))).text for end in ("", " the", " a")]
+    pairs = real.do(mixed())
+    alone = [real.do(real.engine.generate(request(f"{PROMPT}{end}"))).text for end in ("", " the", " a")]
     assert [base for base, _ in pairs] == alone
     assert all(base != tuned for base, tuned in pairs)
 
 
-def test_vllm_knows_the_capital_of_france(vllm: Served) -> None:
-    assert "Paris" in vllm.do(vllm.engine.generate(request(sampling=Sampling(max_tokens=16)))).text
+def test_it_knows_the_capital_of_france(real: Served) -> None:
+    assert "Paris" in real.do(real.engine.generate(request(sampling=Sampling(max_tokens=16)))).text
 
 
-def test_vllm_caches_a_shared_prefix(vllm: Served) -> None:
+def test_a_penalty_takes_words_off_that_were_written(real: Served) -> None:
+    """vLLM's penalties count the answer's tokens, not the prompt's: what the prompt repeats may be said once."""
+    prompt = "red red red red red red red red red"
+    free = real.do(real.engine.generate(request(prompt, sampling=Sampling(max_tokens=12))))
+    assert free.text.split().count("red") > 6
+    held = real.do(real.engine.generate(request(prompt, sampling=Sampling(max_tokens=12, frequency_penalty=2.0))))
+    assert 1 <= held.text.split().count("red") < 6
+
+
+def test_of_a_distribution_cut_to_its_likeliest_token_no_seed_draws_another(real: Served) -> None:
+    async def texts() -> list[str]:
+        narrow = [Sampling(max_tokens=8, temperature=1.0, top_p=1e-6, seed=seed) for seed in range(4)]
+        asked = [request(sampling=sampling) for sampling in (Sampling(max_tokens=8), *narrow)]
+        return [c.text for c in await asyncio.gather(*(real.engine.generate(r) for r in asked))]
+
+    assert len(set(real.do(texts()))) == 1
+
+
+def test_engines_agree_on_a_model(vllm: Served, server: Served, transformers: Served) -> None:
+    """Greedy text and the choices' scores of the three; the seeded draws of vLLM in its two ways."""
+    choices = (" Yes", " No", " Maybe")
+    question = "Is Paris the capital of France? Answer:"
+    drawn = Sampling(max_tokens=20, temperature=0.7, top_p=0.5, presence_penalty=2.0, stop=("\n\n",), seed=11)
+    greedy, scores, texts = [], [], []
+    for served in (vllm, server, transformers):
+        greedy.append(served.do(served.engine.generate(request(sampling=Sampling(max_tokens=12)))))
+        scores.append(served.do(served.engine.generate(request(question, choices=choices, sampling=Sampling(max_tokens=1)))))
+        texts.append(served.do(served.engine.generate(request("Tasks:\n1.", sampling=drawn))).text)
+    assert greedy[0].text == greedy[1].text == greedy[2].text
+    assert len({(c.prompt_tokens, c.output_tokens, c.finish_reason) for c in greedy}) == 1
+    assert len({(c.prompt_tokens, c.output_tokens, c.finish_reason) for c in scores}) == 1
+    for other in scores[1:]:
+        assert other.text == scores[0].text
+        assert other.choice_logprobs == pytest.approx(scores[0].choice_logprobs, abs=1e-3)
+    assert texts[0] == texts[1]
+
+
+def test_vllm_caches_a_shared_prefix(of_vllm: Served) -> None:
     head = "The list of rivers: " + ", ".join(f"river {n}" for n in range(60))
-    before = vllm.do(vllm.engine.metrics())["vllm:prefix_cache_hits_total"]
-    vllm.do(vllm.engine.generate(request(head + ". First:")))
-    vllm.do(vllm.engine.generate(request(head + ". Second:")))
-    assert vllm.do(vllm.engine.metrics())["vllm:prefix_cache_hits_total"] - before >= 96
+    before = of_vllm.do(of_vllm.engine.metrics())["vllm:prefix_cache_hits_total"]
+    of_vllm.do(of_vllm.engine.generate(request(head + ". First:")))
+    second = of_vllm.do(of_vllm.engine.generate(request(head + ". Second:")))
+    hits = of_vllm.do(of_vllm.engine.metrics())["vllm:prefix_cache_hits_total"] - before
+    assert second.cached_tokens is not None and second.cached_tokens >= 96
+    assert hits >= second.cached_tokens
 
 
-def test_vllm_samples_with_a_seed_in_long_mixed_batches(vllm: Served) -> None:
+def test_vllm_samples_with_a_seed_in_long_mixed_batches(of_vllm: Served) -> None:
     """Requests with a seed whose prefill was split over steps ended vLLM 0.32 on CPU; see engine_vllm."""
     asked = [
         request("word " * (400 - n), sampling=Sampling(max_tokens=8, temperature=0.7, top_p=0.5, presence_penalty=2.0, seed=n))
@@ -120,23 +171,23 @@ def test_vllm_samples_with_a_seed_in_long_mixed_batches(vllm: Served) -> None:
     ]
 
     async def all_of_them() -> int:
-        return len(await asyncio.gather(*(vllm.engine.generate(r) for r in asked)))
+        return len(await asyncio.gather(*(of_vllm.engine.generate(r) for r in asked)))
 
-    assert vllm.do(all_of_them()) == 24
+    assert of_vllm.do(all_of_them()) == 24
 
 
-def test_a_cancelled_request_is_aborted(vllm: Served) -> None:
+def test_a_cancelled_request_is_aborted(of_vllm: Served) -> None:
     async def cancel() -> float:
-        task = asyncio.ensure_future(vllm.engine.generate(request("Once upon a time", sampling=Sampling(max_tokens=400))))
+        task = asyncio.ensure_future(of_vllm.engine.generate(request("Once upon a time", sampling=Sampling(max_tokens=400))))
         await asyncio.sleep(0.5)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         for _ in range(50):
-            running = (await vllm.engine.metrics())["vllm:num_requests_running"]
+            running = (await of_vllm.engine.metrics())["vllm:num_requests_running"]
             if not running:
                 break
             await asyncio.sleep(0.2)
         return running
 
-    assert vllm.do(cancel()) == 0
+    assert of_vllm.do(cancel()) == 0

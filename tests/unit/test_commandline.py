@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
+import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,6 +75,45 @@ def test_interrupt_says_how_to_go_on_and_is_130(capsys: pytest.CaptureFixture[st
     assert ending(KeyboardInterrupt()) == 130
     error = capsys.readouterr().err
     assert "run the same command again to go on" in error and "Traceback" not in error
+
+
+def test_sigterm_ends_in_the_same_order_and_is_143(capsys: pytest.CaptureFixture[str]) -> None:
+    before, closed = signal.getsignal(signal.SIGTERM), []
+
+    def main(argv: Sequence[str]) -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        finally:
+            closed.append(True)
+        return 0
+
+    assert run(main, []) == 143
+    assert closed
+    assert "run the same command again to go on" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_sigterm_cancels_what_asyncio_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    cancelled = []
+
+    async def work() -> None:
+        asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGTERM)
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)  # what closes an engine may await
+            cancelled.append(True)
+            raise
+
+    def main(argv: Sequence[str]) -> int:
+        asyncio.run(work())
+        return 0
+
+    begun = time.monotonic()
+    assert run(main, []) == 143
+    assert cancelled and time.monotonic() - begun < 10
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_usage_error_is_2(capsys: pytest.CaptureFixture[str]) -> None:

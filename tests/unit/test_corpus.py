@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from self_instruct.corpus import COLUMNS, TRAIN_COLUMNS, features, front_matter, read_train, write
+from self_instruct.corpus import COLUMNS, TRAIN_COLUMNS, features, front_matter, read_rows, read_train, write
 from self_instruct.errors import DataError
 from self_instruct.records import TrainingExample
 
@@ -39,7 +39,19 @@ TABLES: dict[str, list[dict[str, Any]]] = {
         }
     ],
     "instances": [{"id": "t0", "instruction_id": "i0", "order": 0, "input": "1 1", "output": "2"}],
-    "rejected": [{"id": "r0", "step": "instructions", "rule": "novelty", "text": "Add it.", "detail": "s1 0.8", "parent": "q3"}],
+    "rejected": [
+        {
+            "id": f"r{number}",
+            "step": "instruction",
+            "rule": "not_novel",
+            "text": "Add it.",
+            "detail": "",
+            "parent": "q3",
+            "nearest_id": near,
+            "nearest_score": score,
+        }
+        for number, (near, score) in enumerate([("s1", 0.8), (None, None)])
+    ],
 }
 
 
@@ -80,6 +92,21 @@ def test_two_corpora_of_one_name_open_as_themselves_with_one_cache(corpus: Path,
     cache = str(tmp_path / "cache")
     opened = [load_dataset(str(folder), split="train", cache_dir=cache)["id"][:] for folder in (corpus, other)]
     assert opened == [["t0", "t1"], ["t9"]]
+
+
+def test_half_code_points_become_replacement_characters(tmp_path: Path) -> None:
+    """A server's JSON can hold them; Parquet and the card are UTF-8."""
+    write(tmp_path, {"train": [{**TABLES["train"][0], "output": "a\ud83d"}]}, "# Of \udc00\n")
+    assert read_train(tmp_path)[0].output == "a\ufffd"
+    assert (tmp_path / "README.md").read_text(encoding="utf-8").endswith("# Of \ufffd\n")
+
+
+def test_a_config_without_rows_is_left_out(tmp_path: Path) -> None:
+    write(tmp_path, {"train": TABLES["train"], "rejected": []}, "")
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["train"]
+    assert "rejected" not in (tmp_path / "README.md").read_text(encoding="utf-8")
+    with pytest.raises(DataError, match=r"no corpus there \(data/rejected"):
+        list(read_rows(tmp_path, "rejected", ["id"]))
 
 
 def test_card_follows_the_head(corpus: Path) -> None:

@@ -44,7 +44,8 @@ def test_a_run_and_what_it_leaves(call: Call, tmp_path: Path) -> None:
         manifest["facts"]["rejected"].get("instruction", {}).values()
     )
     names = {path.name for path in (folder / "journal").iterdir()}
-    assert names == {"completions.jsonl", "accepted.jsonl", "rejected.jsonl"}
+    records = {f"{name}.jsonl" for name in ("completions", "token_counts", "sessions", "accepted", "rejected")}
+    assert names == {*records, "inputs"}
     before = files(folder / "corpus")
     assert call()[0] == 0
     assert files(folder / "corpus") == before
@@ -62,7 +63,7 @@ def test_a_dry_run_writes_nothing(call: Call, tmp_path: Path) -> None:
         (("--set", "generate.seeds=missing.jsonl"), "missing.jsonl: no such file"),
         (("--set", "generate.demonstrations=nowhere"), "nowhere/classification.yaml: no such file"),
         (("--set", "model.max_length=200"), "is shorter than"),
-        (("--set", "generate.prompt_seeds=90", "--set", "generate.last_item=99"), "seed tasks"),
+        (("--set", "generate.prompt_seeds=190", "--set", "generate.last_item=199"), "seed tasks"),
         (("--set", "generate.topp=1"), "unknown setting 'generate.topp'"),
     ],
 )
@@ -79,9 +80,8 @@ def test_a_corpus_that_is_gone_is_told(call: Call, tmp_path: Path) -> None:
     before = files(tmp_path / "run" / "generate" / "corpus")
     shutil.rmtree(tmp_path / "run" / "generate" / "corpus")
     status, _, err = call()
-    assert status == 2 and "manifest.json and run again" in err
-    (tmp_path / "run" / "generate" / "manifest.json").unlink()
-    assert call()[0] == 0
+    assert status == 2 and f"python generate replay {tmp_path / 'run'}" in err
+    assert commandline.run(main, ["replay", str(tmp_path / "run")]) == 0
     assert files(tmp_path / "run" / "generate" / "corpus") == before
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,3 +87,10 @@ def test_long_lines_and_a_thousand_examples() -> None:
     assert parsing.instructions("x" * 100_000) == ["x" * 100_000]
     many = "".join(f"\nExample {number}\nInput: i{number}\nOutput: o{number}" for number in range(2, 1002))
     assert len(parsing.input_first(many).instances) == 1000
+
+
+def test_a_heading_with_endless_white_space_takes_linear_time() -> None:
+    begun = time.process_time()
+    text = f"\nOutput: a\nExample 2{' ' * 50_000}x"
+    assert parsing.input_first(text).instances == (Instance(input="", output=text.partition("Output: ")[2]),)
+    assert time.process_time() - begun < 1

@@ -15,7 +15,7 @@ from self_instruct.errors import DataError, EngineDiedError, EngineError, RunFol
 from self_instruct.generate import prompts
 from self_instruct.generate.pipeline import Pipeline, Result
 from self_instruct.loading import shipped
-from self_instruct.records import Request
+from self_instruct.records import Neighbour, Request
 from self_instruct.seedbank import load_seeds
 from self_instruct.settings import Settings
 
@@ -100,8 +100,9 @@ def test_rejections_carry_rule_and_nearest_neighbour() -> None:
     assert [(r.rule, r.step, r.parent) for r in result.rejections if r.step == "instruction"] == [
         (rule, "instruction", "bootstrap-000000") for rule in ("not_novel", "too_short", "keyword", "not_novel")
     ]
-    assert result.rejections[0].detail == f"{seed.id} 1.0000"
-    assert result.rejections[3].detail == "task-000000-03 1.0000"
+    assert result.rejections[0].nearest == Neighbour(id=seed.id, score=1.0)
+    assert result.rejections[3].nearest == Neighbour(id="task-000000-03", score=1.0)
+    assert result.rejections[1].nearest is None
     assert result.stopped_by == "max_requests"
 
 
@@ -156,7 +157,7 @@ def test_a_long_instruction_is_recorded_not_sent() -> None:
     result = run(scripted([words, "Name four lakes in Africa"]), context=tokens + 900, max_requests=1)
     assert not [r for r in result.rejections if r.rule == "too_long_for_context"]
     small = max(len(prompts.input_first(DEMONSTRATIONS, "x").split()), len(prompts.output_first(DEMONSTRATIONS, "x").split())) + 40
-    result = run(scripted([words, "Name four lakes in Africa"]), context=small, max_requests=1)
+    result = run(scripted([words, "Name four lakes in Africa"]), context=small, max_requests=1, prompt_seeds=1)
     assert [r.rule for r in result.rejections] == ["too_long_for_context"]
 
 
@@ -189,7 +190,9 @@ def test_equal_texts_are_not_novel_even_where_rouge_sees_nothing() -> None:
     items = ["Ä 列出 五 条 河流", "Ä 列出 五 条 河流", "Ä 说明 为何 天空 是 蓝色"]
     result = run(scripted(items), max_requests=1, ascii_start=False)
     assert [task.instruction.text for task in result.instructions] == [items[0], items[2]]
-    assert [r.detail for r in result.rejections if r.step == "instruction"] == ["task-000000-00 equal"]
+    assert [(r.detail, r.nearest) for r in result.rejections if r.step == "instruction"] == [
+        ("equal", Neighbour(id="task-000000-00", score=0.0))
+    ]
 
 
 def test_a_failed_request_of_step_3_ends_the_run_early() -> None:

@@ -155,3 +155,14 @@ def test_fsync_is_at_most_one_a_second(path: Path, monkeypatch: pytest.MonkeyPat
     assert len(synced) == 1
     log.close()
     assert len(synced) == 2
+
+
+def test_what_is_not_durable_is_never_synced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    monkeypatch.setattr(journal, "SYNC_EVERY_S", 0.0)
+    log = Journal(path, durable=False)
+    for _ in range(3):
+        log.append({})
+    log.close()
+    assert synced == [] and len(read(path)) == 3

@@ -183,6 +183,17 @@ def test_stages_get_their_flags_and_run_in_the_root(checkout: Path, commands: Pa
     assert done.stdout.splitlines() == [f"accelerate launch {ACCELERATE} train --config configs/demo.yaml", f"in {checkout}"]
 
 
+def test_a_run_to_replay_is_the_callers_too(checkout: Path, commands: Path, tmp_path: Path) -> None:
+    prepared(checkout)
+    done = launch(checkout, commands, "generate", "replay", "mine", cwd=tmp_path)
+    assert done.stdout.splitlines()[0] == f"python generate replay {tmp_path}/mine"
+    done = launch(checkout, commands, "generate", "lineage", "mine", "task-000001-00-i0", cwd=tmp_path)
+    assert done.stdout.splitlines()[0] == f"python generate lineage {tmp_path}/mine task-000001-00-i0"
+    assert launch(checkout, commands, "generate", "replay", "--help", cwd=tmp_path).stdout.startswith(
+        "python generate replay --help"
+    )
+
+
 def test_all_runs_the_three_in_a_row(checkout: Path, commands: Path) -> None:
     prepared(checkout)
     done = launch(checkout, commands, "all", "--config", "configs/tiny.yaml")

@@ -1,0 +1,215 @@
+"""Steps 2 and 3 for one accepted instruction, and step 4 for its instances (paper, sections 2.2 and 2.3).
+
+Knows neither the pool nor the order of work. Given the completions, a task is a pure function of its instruction.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from self_instruct.contamination import Contamination
+from self_instruct.engine import Engine
+from self_instruct.generate import clean, parsing, prompts
+from self_instruct.records import (
+    Completion,
+    Instance,
+    Instruction,
+    LabelledInstruction,
+    Rejection,
+    Request,
+    Sampling,
+    TaskInstance,
+)
+from self_instruct.settings import GenerateSettings
+
+SHOWN_COMPLETIONS = 3
+LEAST_NEW_TOKENS = 16
+# What a tokenizer might treat in its own way at the border of a head: letters, digits, marks, other scripts, white space.
+PROBES = ("Name four rivers.", "12 + 5 = ?", '"Größe" means what?', "列出五条河流", "\u00a0- [ ] \U0001f600", "x")
+Tell = Callable[[str, Any], None]
+CountTokens = Callable[[str], int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What steps 2 and 3 made of one instruction."""
+
+    labelled: LabelledInstruction
+    instances: tuple[TaskInstance, ...]
+    rejections: tuple[Rejection, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parsed:
+    """`rows` are the dropped examples: rule, text, detail."""
+
+    kept: list[Instance]
+    rows: list[tuple[str, str, str]]
+
+
+class HeadCount:
+    """Counts the tokens of prompts that begin with the same head; the head's are counted once.
+
+    That is exact where the tokens of a head don't depend on what follows; the probes tell, and where they disagree every
+    prompt is counted whole.
+    """
+
+    def __init__(self, count_tokens: CountTokens, head: str, render: Callable[[str], str]) -> None:
+        self._count_tokens, self._length = count_tokens, len(head)
+        prompts = [render(probe) for probe in PROBES]
+        found = {count_tokens(prompt) - count_tokens(prompt[self._length :]) for prompt in prompts}
+        self.head_tokens = found.pop() if len(found) == 1 else None
+
+    def __call__(self, prompt: str) -> int:
+        if self.head_tokens is None:
+            return self._count_tokens(prompt)
+        return self.head_tokens + self._count_tokens(prompt[self._length :])
+
+
+class TaskMaker:
+    """Asks `engine` for steps 2 and 3. `tell` hears of each label, instance and rejection as it comes."""
+
+    def __init__(
+        self,
+        settings: GenerateSettings,
+        demonstrations: prompts.Demonstrations,
+        engine: Engine,
+        contamination: Contamination,
+        *,
+        count_tokens: CountTokens,
+        context: int,
+        tell: Tell,
+    ) -> None:
+        self._settings, self._demonstrations, self._engine = settings, demonstrations, engine
+        self._contamination, self._count_tokens, self._context, self._tell = contamination, count_tokens, context, tell
+        self._counts: dict[str, HeadCount] = {}
+        self.last: deque[str] = deque(maxlen=SHOWN_COMPLETIONS)
+
+    async def make(self, instruction: Instruction, priority: int) -> Task:
+        """Both steps, one after the other."""
+        labelled = await self.label(instruction, priority)
+        return await self.instantiate(labelled, priority)
+
+    async def label(self, instruction: Instruction, priority: int) -> LabelledInstruction | Task:
+        """Step 2. An instruction that doesn't fit behind the demonstrations is a task without instances."""
+        prompt = prompts.classification(self._demonstrations, instruction.text)
+        room = self._room(self._demonstrations.classification, prompts.classification, prompt)
+        if room < 1:
+            return self._too_long(LabelledInstruction(instruction=instruction, is_classification=False, margin=0.0), room)
+        answer = await self._engine.generate(
+            Request(
+                id=f"classify-{instruction.id}",
+                prompt=prompt,
+                sampling=Sampling(max_tokens=1),
+                choices=(prompts.YES, prompts.NO),
+                priority=priority,
+                parents=(instruction.id,),
+            )
+        )
+        yes, no = answer.choice_logprobs
+        labelled = LabelledInstruction(instruction=instruction, is_classification=yes > no, margin=yes - no)
+        self._tell("label", labelled)
+        return labelled
+
+    async def instantiate(self, labelled: LabelledInstruction | Task, priority: int) -> Task:
+        """Step 3, and step 4 for what it gives. What is a task already stays so."""
+        if isinstance(labelled, Task):
+            return labelled
+        instruction, settings, shown = labelled.instruction, self._settings, self._demonstrations
+        if labelled.is_classification:
+            head, render, limit = shown.output_first, prompts.output_first, settings.output_first_tokens
+        else:
+            head, render, limit = shown.input_first, prompts.input_first, settings.input_first_tokens
+        prompt = render(shown, instruction.text)
+        room = self._room(head, render, prompt)
+        if room < LEAST_NEW_TOKENS:
+            return self._too_long(labelled, room)
+        completion = await self._engine.generate(
+            Request(
+                id=f"instances-{instruction.id}",
+                prompt=prompt,
+                sampling=Sampling(
+                    max_tokens=min(limit, room),
+                    presence_penalty=settings.instance_presence_penalty,
+                    stop=prompts.instance_stops(settings.max_instances),
+                ),
+                priority=priority,
+                parents=(instruction.id,),
+            )
+        )
+        self.last.append(completion.text)
+        parsed = self._filter(completion, is_classification=labelled.is_classification)
+        rejections = tuple(
+            Rejection(
+                id=f"{completion.request_id}-{order:02d}",
+                step="instance",
+                rule=rule,
+                text=text,
+                detail=detail,
+                parent=instruction.id,
+            )
+            for order, (rule, text, detail) in enumerate(parsed.rows)
+        )
+        instances = tuple(
+            TaskInstance(
+                id=f"{instruction.id}-i{order}",
+                instruction_id=instruction.id,
+                order=order,
+                input=instance.input,
+                output=instance.output,
+            )
+            for order, instance in enumerate(parsed.kept)
+        )
+        for record in instances:
+            self._tell("instance", record)
+        for rejection in rejections:
+            self._tell("rejection", rejection)
+        return Task(labelled=labelled, instances=instances, rejections=rejections)
+
+    # Step 4 for instances.
+    def _filter(self, completion: Completion, *, is_classification: bool) -> _Parsed:
+        text = parsing.readable(completion.text)
+        parsed = parsing.output_first(text) if is_classification else parsing.input_first(text)
+        cut = completion.finish_reason == "length"
+        # Where the cut fell before the last example's output, that example is the one cut off, not the whole one before it.
+        clean_ones, dropped = clean.clean(
+            parsed.instances, cut_off=cut and parsed.open_end is None, max_instances=self._settings.max_instances
+        )
+        rows = [("malformed", example, "") for example in parsed.malformed]
+        if parsed.open_end:
+            rows.append(("cut_off" if cut else "malformed", parsed.open_end, ""))
+        rows += [(rule, _shown(instance), "") for rule, instance in dropped]
+        kept = []
+        for instance in clean_ones:
+            if overlap := self._contamination.find(instance.input):
+                rows.append(("contaminated", _shown(instance), overlap.detail))
+            else:
+                kept.append(instance)
+        return _Parsed(kept=kept, rows=rows)
+
+    def _room(self, head: str, render: Callable[[prompts.Demonstrations, str], str], prompt: str) -> int:
+        """Tokens that `prompt`, made by `render` and so beginning with `head`, leaves of the context."""
+        count = self._counts.get(head)
+        if count is None:
+            count = self._counts[head] = HeadCount(self._count_tokens, head, lambda text: render(self._demonstrations, text))
+        return self._context - count(prompt)
+
+    def _too_long(self, labelled: LabelledInstruction, room: int) -> Task:
+        instruction = labelled.instruction
+        rejection = Rejection(
+            id=f"instances-{instruction.id}-00",
+            step="instance",
+            rule="too_long_for_context",
+            text=instruction.text,
+            detail=f"{self._context - room} of {self._context} tokens",
+            parent=instruction.id,
+        )
+        self._tell("rejection", rejection)
+        return Task(labelled=labelled, instances=(), rejections=(rejection,))
+
+
+def _shown(instance: Instance) -> str:
+    return f"Input: {instance.input}\nOutput: {instance.output}"

@@ -1,0 +1,41 @@
+"""Ends the session's `vllm serve`: by its name this file comes after the other contract tests."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from http_server import HttpServer
+from self_instruct.engine_server import ServerEngine
+from self_instruct.records import Completion, Request, Sampling
+from serving import CONTEXT, Process, server_settings
+
+pytestmark = pytest.mark.contract
+REQUESTS = 12
+
+
+def test_what_a_killed_vllm_server_held_is_answered_by_the_other(vllm_serve: Process) -> None:
+    asked = [
+        Request(id=f"r{number}", prompt=f"Count: {number}, {number + 1},", sampling=Sampling(max_tokens=400, seed=number))
+        for number in range(REQUESTS)
+    ]
+
+    async def main() -> tuple[list[Completion], HttpServer]:
+        other = await HttpServer(vllm_serve.model.path, context=CONTEXT).start()
+        engine = await ServerEngine.start(vllm_serve.model, server_settings(vllm_serve.url, other.url))
+        try:
+            answers = asyncio.gather(*map(engine.generate, asked))
+            while (await engine.metrics())["vllm:num_requests_running"] < REQUESTS / 2:
+                await asyncio.sleep(0.02)
+            assert len(other.asked) == REQUESTS / 2
+            vllm_serve.kill()
+            return await asyncio.wait_for(answers, 60), other
+        finally:
+            await engine.close()
+            await other.stop()
+
+    completions, other = asyncio.run(main())
+    assert [completion.request_id for completion in completions] == [request.id for request in asked]
+    assert len(other.asked) == REQUESTS, "each once at the other, the lost ones after the kill"
+    assert len({tuple(body["prompt"]) for body in other.asked}) == REQUESTS
