@@ -19,7 +19,7 @@ from self_instruct.errors import DataError
 from self_instruct.generate import parsing, prompts, yields
 from self_instruct.generate.flow import InFlight, in_flight
 from self_instruct.generate.pool import Pool, shown_seeds
-from self_instruct.generate.tasks import LEAST_NEW_TOKENS, SHOWN_COMPLETIONS, CountTokens, Task, TaskMaker, Tell
+from self_instruct.generate.tasks import LEAST_NEW_TOKENS, SHOWN_COMPLETIONS, CountTokens, Task, TaskMaker, Tell, new_tokens
 from self_instruct.generate.window import START, round_window, run_in_order, window
 from self_instruct.novelty import NoveltyIndex
 from self_instruct.randomness import key
@@ -141,10 +141,10 @@ class Pipeline:
         self._parents[number] = parents = tuple(entry.id for entry in shown)
         self._tell("sent", number)
         prompt = prompts.bootstrap([entry.text for entry in shown])
-        room = self._context - self._count_tokens(prompt)
-        if room < LEAST_NEW_TOKENS:
+        new = new_tokens(prompt, generate.max_tokens, self._context, self._count_tokens)
+        if new < min(LEAST_NEW_TOKENS, generate.max_tokens):
             raise DataError(
-                f"request bootstrap-{number:06d}: its {len(shown)} instructions leave {room} of {self._context} tokens for others",
+                f"request bootstrap-{number:06d}: its {len(shown)} instructions leave {new} of {self._context} tokens for others",
                 hint="raise model.max_length, or lower generate.max_words",
             )
         return await self._engine.generate(
@@ -152,7 +152,7 @@ class Pipeline:
                 id=f"bootstrap-{number:06d}",
                 prompt=prompt,
                 sampling=Sampling(
-                    max_tokens=min(generate.max_tokens, room),
+                    max_tokens=new,
                     temperature=generate.temperature,
                     top_p=generate.top_p,
                     presence_penalty=generate.presence_penalty,

@@ -27,6 +27,7 @@ from self_instruct.settings import GenerateSettings
 
 SHOWN_COMPLETIONS = 3
 LEAST_NEW_TOKENS = 16
+SPECIAL_TOKENS = 8  # more than any tokenizer puts around a text
 # What a tokenizer might treat in its own way at the border of a head: letters, digits, marks, other scripts, white space.
 PROBES = ("Name four rivers.", "12 + 5 = ?", '"Größe" means what?', "列出五条河流", "\u00a0- [ ] \U0001f600", "x")
 Tell = Callable[[str, Any], None]
@@ -48,6 +49,16 @@ class _Parsed:
 
     kept: list[Instance]
     rows: list[tuple[str, str, str]]
+
+
+def new_tokens(prompt: str, wanted: int, context: int, count_tokens: CountTokens) -> int:
+    """Tokens that an answer may have: `wanted`, or the fewer that `prompt` leaves of the context (none: 0 or less).
+
+    Counts only where it matters: an ASCII character is one token at most, in any tokenizer.
+    """
+    if prompt.isascii() and len(prompt) + SPECIAL_TOKENS + wanted <= context:
+        return wanted
+    return min(wanted, context - count_tokens(prompt))
 
 
 class HeadCount:

@@ -20,7 +20,7 @@ from self_instruct.novelty_postings import MOST_PLACES, Postings, compiled_loop,
 from self_instruct.records import Neighbour
 
 COMPILED_FROM = 2_000  # entries; numpy needs some 0.3 ms there, and compiling takes seconds
-COLUMN_SHARE = 0.1  # of the entries: a token in more of them has a column
+COLUMN_SHARE = 0.15  # of the entries: a token in more of them has a column
 SORTED_FROM = 64  # neighbours; more are sorted by numpy, not inserted one by one
 _SEPARATORS = bytes(byte if chr(byte).isdigit() or 97 <= byte <= 122 else 32 for byte in range(128)).ljust(256)
 _ONE, _ONES = kernel.ONE, kernel.ONES

@@ -149,8 +149,8 @@ def nearest(
             if column[token] >= 0:
                 masks = columns[column[token], low : low + size]
                 for near in range(size):
-                    u = v[near] & np.uint64(masks[near])
-                    v[near] = (v[near] + u) | (v[near] - u)
+                    x, mask = v[near], np.uint64(masks[near])
+                    v[near] = (x + (x & mask)) | (x & ~mask)
         bases = base[low : low + size]
         for near in range(size):
             # The zeros that V has left, counted in the way that LLVM knows as a population count.

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from self_instruct.engine_scripted import ScriptedEngine
+from self_instruct.errors import EngineDiedError
 from self_instruct.generate import flow, inputs, session
 from self_instruct.records import Completion, Request, Sampling
 from self_instruct.settings import Settings
@@ -170,3 +171,23 @@ def test_the_warm_requests_are_no_part_of_the_journal_and_their_tokens_are_told_
     facts = session.summarize(tmp_path, outcome.result, "x", outcome.records)
     assert facts["warm_prompt_tokens"] == 2 * sum(len(head.split()) for head in heads)
     assert facts["prompt_tokens"] == sum(record["prompt_tokens"] for record in outcome.records)
+
+
+def test_an_engine_that_fails_while_it_is_warmed_is_closed(tmp_path: Path) -> None:
+    class Dying(ScriptedEngine):
+        async def generate(self, request: Request) -> Completion:
+            raise EngineDiedError("out of memory")
+
+        async def close(self) -> None:
+            closed.append(True)
+
+    closed: list[bool] = []
+    served = Settings.model_validate({"model": {"engine": "vllm"}})
+    given_inputs = inputs.load(served, inputs.sources(served), context=10_000)
+
+    async def start() -> Dying:
+        return Dying()
+
+    with pytest.raises(EngineDiedError, match="out of memory"):
+        asyncio.run(session.run(tmp_path, given_inputs, start, lambda: lambda text: len(text.split())))
+    assert closed == [True]

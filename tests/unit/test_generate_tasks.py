@@ -9,7 +9,7 @@ import pytest
 from scripted_runs import DEMONSTRATIONS, run
 from self_instruct.engine_scripted import ScriptedEngine, answer
 from self_instruct.generate import parsing, prompts
-from self_instruct.generate.tasks import PROBES, HeadCount
+from self_instruct.generate.tasks import PROBES, HeadCount, new_tokens
 from self_instruct.loading import shipped
 from self_instruct.records import EvalItem, Request
 
@@ -137,6 +137,27 @@ def test_the_head_is_counted_exactly_with_a_real_tokenizer(embedded_model: objec
     assert counted.head_tokens is not None and counted.head_tokens > 500
     for text in TEXTS:
         assert counted(render(text)) == count(render(text))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "wanted", "given", "counted"),
+    [
+        ("a" * 82, 10, 10, False),  # 82 + 8 + 10 fit even if each character is a token
+        ("a" * 83, 10, 10, True),
+        ("a" * 196, 10, 2, True),
+        ("a" * 300, 10, -50, True),
+        ("ä" * 10, 10, 10, True),
+    ],
+)
+def test_a_prompt_is_counted_only_where_it_may_leave_too_little(prompt: str, wanted: int, given: int, counted: bool) -> None:
+    asked: list[str] = []
+
+    def count(text: str) -> int:
+        asked.append(text)
+        return len(text) // 2
+
+    assert new_tokens(prompt, wanted, 100, count) == given
+    assert bool(asked) == counted
 
 
 def test_demonstrations_come_first_byte_for_byte() -> None:

@@ -56,7 +56,7 @@ def refused(path: Path, text: str) -> ConfigError:
         ("train:\n  epochs: '2'\n", 2, "'train.epochs' is '2': input should be a valid integer", EPOCHS),
         ("train:\n  epochs: true\n", 2, "'train.epochs' is True: input should be a valid integer", EPOCHS),
         ("train:\n  epochs: 2.5\n", 2, "'train.epochs' is 2.5: input should be a valid integer", EPOCHS),
-        ("model:\n  engine: trt\n", 2, "'model.engine' is 'trt': input should be 'vllm' or 'scripted'", None),
+        ("model:\n  engine: trt\n", 2, "'model.engine' is 'trt': input should be 'vllm', 'server', 'transformers' or 'scripted'", None),  # noqa: E501
         ("model:\n  name: 7\n", 2, "'model.name' is 7: input should be a valid string", None),
         ("model:\n  name: ''\n", 2, "'model.name' is '': string should have at least 1 character", None),
         ("generate:\n  keywords: image\n", 2, "input should be a list, as in [a, b]", None),
@@ -170,7 +170,7 @@ def test_run_folder_is_named_after_the_last_config(config: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("configs/nonexistent.yaml", "shipped: configs/default.yaml, configs/demo.yaml"),
+        ("configs/nonexistent.yaml", "shipped: configs/authors-order.yaml, configs/default.yaml"),
         ("configs/dmeo.yaml", "did you mean configs/demo.yaml?"),
         ("demo", "did you mean configs/demo.yaml?"),
         ("configs", "shipped: "),
