@@ -41,8 +41,12 @@ def _of(kind: Any, metadata: list[Any]) -> st.SearchStrategy[Any]:
         return st.none() | _of(inner, metadata)
     if typing.get_origin(kind) is typing.Literal:
         return st.sampled_from(typing.get_args(kind))
+    shortest = next((limit.min_length for limit in metadata if hasattr(limit, "min_length")), 0)
     if typing.get_origin(kind) is tuple:
-        return st.lists(texts, max_size=4)
+        inner = typing.get_args(kind)[0]
+        item, of_item = (typing.get_args(inner)[0], inner.__metadata__) if hasattr(inner, "__metadata__") else (inner, ())
+        limits_of_item = [one for limit in of_item for one in getattr(limit, "metadata", [limit])]
+        return st.lists(_of(item, limits_of_item), min_size=shortest, max_size=4)
     limits = {name: getattr(limit, name) for limit in metadata for name in ("ge", "gt", "le", "lt") if hasattr(limit, name)}
     if kind is bool:
         return st.booleans()
@@ -56,7 +60,9 @@ def _of(kind: Any, metadata: list[Any]) -> st.SearchStrategy[Any]:
             exclude_max="lt" in limits,
         )
     assert kind is str, kind
-    shortest = next((limit.min_length for limit in metadata if hasattr(limit, "min_length")), 0)
+    pattern = next((limit.pattern for limit in metadata if getattr(limit, "pattern", None)), None)
+    if pattern is not None:
+        return st.from_regex(pattern.replace("$", r"\Z"), alphabet=st.characters(exclude_categories=["Cs"]))
     return st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=shortest, max_size=20)
 
 

@@ -150,7 +150,7 @@ class GenerateSettings(Section):
         runtime(
             "Send the finished corpus to this dataset, ACCOUNT/NAME, on the Hugging Face hub; a new one is private. None sends "
             "nothing anywhere.",
-            pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]+$",
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+$",
         ),
     ] = None
 
