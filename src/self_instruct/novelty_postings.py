@@ -1,6 +1,6 @@
 """The storage of the novelty index: where each token occurs in the pool.
 
-Knows no texts or ids: tokens and places are numbers. Also finds the kernel's loops in their compiled form.
+Knows no texts or ids: tokens, entries and places are numbers. Also finds the kernel's loops in their compiled form.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ MOST_PLACES = 2**26  # entries, or words of long ones: a posting has 32 bits, 6 
 class Postings:
     """Where each token occurs: postings place * 64 + position, text by text from its end, and columns for frequent tokens.
 
-    A column holds a mask of the token's positions below `bits` in each place, and the postings then only the others.
+    A column holds a mask of the token's positions in each place, in as many bits as `dtype` has; the token then has no postings.
     """
 
     def __init__(self, dtype: type[np.unsignedinteger[Any]]) -> None:
-        self.bits = 8 * np.dtype(dtype).itemsize
         self.column = np.zeros(0, np.int32)  # of each token, -1: none
         self.columns = np.zeros((0, 0), dtype)  # (columns, places)
         self.start = np.zeros(0, np.int64)  # of each token's postings
@@ -39,11 +38,12 @@ class Postings:
             size = max(1024, vocabulary * 3 // 2)
             self.column = longer(self.column, size, -1)
             self.start, self.held, self.room = (longer(each, size) for each in (self.start, self.held, self.room))
+        assert place < MOST_PLACES
         append = compiled_loop("append") if compiled else kernel.append
         left = len(tokens)
         while left:
             self.used, left = append(
-                place, tokens[:left], self.start, self.held, self.room, self.posts, self.used, self.column, self.columns, self.bits
+                place, tokens[:left], self.start, self.held, self.room, self.posts, self.used, self.column, self.columns
             )
             if left:
                 self._make_room()
@@ -68,11 +68,8 @@ class Postings:
         columns[:old, :places] = self.columns[:, :places]
         for number, token in enumerate(frequent, start=old):
             posts = self.of(token)
-            low = posts[posts % WORD < self.bits]
-            np.bitwise_or.at(columns[number], low // WORD, columns.dtype.type(1) << (low % WORD).astype(columns.dtype))
-            high = posts[posts % WORD >= self.bits]
-            posts[: len(high)] = high
-            self.column[token], self.held[token] = number, len(high)
+            np.bitwise_or.at(columns[number], posts // WORD, columns.dtype.type(1) << (posts % WORD).astype(columns.dtype))
+            self.column[token], self.held[token] = number, 0
         self.columns = columns
 
     def _make_room(self) -> None:
@@ -85,6 +82,58 @@ class Postings:
         offset = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         posts[np.repeat(start[self.held > 0], counts) + offset] = self.posts[np.repeat(self.start[self.held > 0], counts) + offset]
         self.posts, self.start, self.room, self.used = posts, start, room, used
+
+
+class Bank:
+    """The entries of one width: their words have the type `dtype`, and no more tokens than its bits."""
+
+    def __init__(self, dtype: type[np.unsignedinteger[Any]]) -> None:
+        self.postings = Postings(dtype)
+        self.entries = np.zeros(0, np.int32)  # of each place: the entry
+        self.base = np.zeros(0, np.uint16)  # its key without the LCS
+        self.places = 0
+
+    def add(self, entry: int, tokens: Any, vocabulary: int, *, share: float, compiled: bool) -> None:
+        """Append an entry. When the arrays grow, tokens in more than a `share` of the places get a column."""
+        if self.places == len(self.base):
+            room = max(256, self.places * 5 // 4)
+            self.entries, self.base = longer(self.entries, room), longer(self.base, room)
+            self.postings.widen(self.places, room, least=share * self.places)
+        self.entries[self.places], self.base[self.places] = entry, WORD * len(tokens)
+        self.postings.note(self.places, tokens, vocabulary, compiled=compiled)
+        self.places += 1
+
+
+class LongBank:
+    """The entries of 64 tokens and more, each in several words of 64 bits, the highest bit of the last one free."""
+
+    def __init__(self) -> None:
+        self.postings = Postings(np.uint64)  # places are words
+        self.entries = np.zeros(0, np.int32)
+        self.lengths = np.zeros(0, np.int64)  # in tokens
+        self.first = np.zeros(1, np.int64)  # each entry's first word, and one more at the end
+        self.ends = np.zeros(0, np.uint8)  # of each word: 1 for the last of an entry
+        self.size = 0
+
+    def add(self, entry: int, tokens: Any, vocabulary: int, *, share: float, compiled: bool) -> None:
+        """As `Bank.add`."""
+        word = int(self.first[self.size])
+        end = word + len(tokens) // WORD + 1
+        if self.size == len(self.entries):
+            room = max(16, self.size * 5 // 4)
+            self.entries, self.lengths, self.first = (
+                longer(self.entries, room),
+                longer(self.lengths, room),
+                longer(self.first, room + 1),
+            )
+        if end > len(self.ends):
+            room = max(256, end * 5 // 4)
+            self.ends = longer(self.ends, room)
+            self.postings.widen(word, room, least=share * word)
+        self.entries[self.size], self.lengths[self.size] = entry, len(tokens)
+        self.first[self.size + 1], self.ends[end - 1] = end, 1
+        self.postings.note(word, tokens, vocabulary, compiled=compiled)
+        self.size += 1
 
 
 @cache

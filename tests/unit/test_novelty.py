@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -57,7 +58,7 @@ def drawn(count: int, seed: int) -> list[str]:
     draw = random.Random(seed)
 
     def text() -> str:
-        length = draw.randint(60, 200) if draw.random() < 0.1 else draw.randint(0, 40)
+        length = draw.randint(60, 200) if draw.random() < 0.1 else draw.randint(0, 63)
         words = (draw.choice(FREQUENT) if draw.random() < 0.5 else f"w{draw.randrange(400)}" for _ in range(length))
         return " ".join(words)
 
@@ -136,17 +137,20 @@ def test_count_may_be_none_or_more_than_there_are() -> None:
 @pytest.mark.usefixtures("columns_early")
 def test_growth_keeps_every_answer_exact() -> None:
     """Entries, words, vocabulary and postings outgrow their arrays, and frequent tokens move into columns."""
-    texts, probes = drawn(1500, seed=1), [*drawn(25, seed=2), " ".join(FREQUENT * 30)]
+    texts, probes = drawn(2400, seed=1), [*drawn(25, seed=2), " ".join(FREQUENT * 30)]
     index, tokens = NoveltyIndex(), [tokenize(text) for text in texts]
-    sizes: dict[str, set[int]] = {"entries": set(), "words": set(), "vocabulary": set(), "postings": set()}
+    sizes: defaultdict[str, set[int]] = defaultdict(set)
     for number, text in enumerate(texts):
         index.add(str(number), text)
-        arrays = (index._base, index._long_ends, index._short.start, index._short.posts)
-        for name, array in zip(sizes, arrays, strict=True):
-            sizes[name].add(len(array))
-    assert len(sizes["entries"]) > 3 and len(sizes["words"]) > 2 and len(sizes["postings"]) > 3
-    assert len(index._short.columns) == len(FREQUENT) <= len(index._long.columns)
-    assert any(len(index._short.of(index._vocabulary[word])) for word in FREQUENT), "positions above a column's stay postings"
+        for name, bank in zip(("16", "32", "64"), index._banks, strict=True):
+            sizes[f"entries of {name}"].add(len(bank.base))
+            sizes[f"postings of {name}"].add(len(bank.postings.posts))
+        sizes["long entries"].add(len(index._long.entries))
+        sizes["long words"].add(len(index._long.ends))
+        sizes["long postings"].add(len(index._long.postings.posts))
+    assert all(len(different) > 1 for different in sizes.values()), sizes
+    for bank in (*index._banks, index._long):
+        assert len(bank.postings.columns) >= len(FREQUENT)
     for probe in map(tokenize, probes):
         scores = [f_measure(lcs(probe, other), len(probe), len(other)) for other in tokens]
         similar = index.similarity(" ".join(probe))
@@ -158,7 +162,7 @@ def test_growth_keeps_every_answer_exact() -> None:
 def test_vocabulary_outgrows_its_arrays() -> None:
     texts = [f"{numbered(f'v{number}x', 30)} the end" for number in range(300)]
     index = filled(texts)
-    assert len(index._vocabulary) == 9002 <= len(index._short.start)
+    assert len(index._vocabulary) == 9002 <= len(index._banks[1].postings.start)
     for number in (0, 150, 299):
         assert found(index, texts[number], 1) == [(str(number), 1.0)]
 
