@@ -62,7 +62,7 @@ def test_a_dry_run_writes_nothing(call: Call, tmp_path: Path) -> None:
         (("--set", "generate.seeds=missing.jsonl"), "missing.jsonl: no such file"),
         (("--set", "generate.demonstrations=nowhere"), "nowhere/classification.yaml: no such file"),
         (("--set", "model.max_length=200"), "is shorter than"),
-        (("--set", "generate.prompt_seeds=90", "--set", "generate.last_item=99"), "seed tasks"),
+        (("--set", "generate.prompt_seeds=190", "--set", "generate.last_item=199"), "seed tasks"),
         (("--set", "generate.topp=1"), "unknown setting 'generate.topp'"),
     ],
 )
