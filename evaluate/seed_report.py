@@ -217,11 +217,11 @@ def _across(sets: Sequence[TaskSet], labels: Sequence[str]) -> Iterator[tuple[st
                 number(max(best), 3) if best else NONE,
                 number(sum(best) / len(best), 3) if best else NONE,
                 number(len(likeness.alike)),
-                number(len(_outputs(one) & _outputs(other))),
+                number(len(outputs(one) & outputs(other))),
             )
 
 
-def _outputs(one: TaskSet) -> set[str]:
+def outputs(one: TaskSet) -> set[str]:
     """The outputs, without regard to case and white space."""
     return {" ".join(instance.output.split()).casefold() for row in one.rows for instance in row.instances}
 

@@ -108,11 +108,7 @@ def test_nothing_is_like_the_authors_tasks(path: Path, shared_data: Path) -> Non
     for name in ("seed_tasks", "user_oriented_instructions"):
         theirs = surveyed(shared_data / "self_instruct" / f"{name}.jsonl")
         assert nearest(surveyed(path).instructions, theirs.instructions) < 0.6
-        assert not outputs(surveyed(path)) & outputs(theirs)
-
-
-def outputs(tasks: seed_report.TaskSet) -> set[str]:
-    return {" ".join(instance.output.split()).casefold() for row in tasks.rows for instance in row.instances}
+        assert not seed_report.outputs(surveyed(path)) & seed_report.outputs(theirs)
 
 
 def test_no_text_is_used_twice() -> None:
@@ -133,20 +129,23 @@ def test_the_readme_shows_what_the_command_prints(shared_data: Path) -> None:
     assert printed in (REPOSITORY / "seeds" / "README.md").read_text(encoding="utf-8")
 
 
-def test_demonstrations_are_as_many_as_method_asks() -> None:
-    def tasks(name: str) -> list[dict[str, Any]]:
-        return list(yaml.safe_load((REPOSITORY / "seeds" / "demonstrations" / f"{name}.yaml").read_text(encoding="utf-8"))["tasks"])
+def demonstrations() -> dict[str, Any]:
+    """The three files of few-shot demonstrations by name."""
+    paths = sorted((REPOSITORY / "seeds" / "demonstrations").glob("*.yaml"))
+    return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths}
 
-    assert Counter(task["is_classification"] for task in tasks("classification")) == {True: 12, False: 19}
-    shown = tasks("input_first")
+
+def test_demonstrations_are_as_many_as_method_asks() -> None:
+    assert Counter(task["is_classification"] for task in demonstrations()["classification"]["tasks"]) == {True: 12, False: 19}
+    shown = demonstrations()["input_first"]["tasks"]
     assert len(shown) >= 10 and {len(task["examples"]) for task in shown} == {1, 2, 3}
     assert any(task["examples"][0]["input"] == "" for task in shown)
-    assert len(tasks("output_first")) >= 8 and min(len(task["examples"]) for task in tasks("output_first")) >= 2
+    labelled = demonstrations()["output_first"]["tasks"]
+    assert len(labelled) >= 8 and min(len(task["examples"]) for task in labelled) >= 2
 
 
 def demonstrated_instructions() -> list[str]:
-    paths = sorted((REPOSITORY / "seeds" / "demonstrations").glob("*.yaml"))
-    return [task["instruction"] for path in paths for task in yaml.safe_load(path.read_text(encoding="utf-8"))["tasks"]]
+    return [task["instruction"] for shown in demonstrations().values() for task in shown["tasks"]]
 
 
 @pytest.mark.parametrize("path", [SEEDS, USERS], ids=["seeds", "users"])
@@ -190,8 +189,7 @@ def demonstrated() -> list[str]:
             return [text for inner in (node.values() if isinstance(node, dict) else node) for text in texts(inner)]
         return [str(node)]
 
-    paths = sorted((REPOSITORY / "seeds" / "demonstrations").glob("*.yaml"))
-    return [text for path in paths for text in texts(yaml.safe_load(path.read_text(encoding="utf-8")))]
+    return texts(demonstrations())
 
 
 def test_words_are_spelt_right() -> None:
@@ -269,7 +267,7 @@ def value(text: str) -> Fraction:
 
 
 def number(text: str) -> Fraction:
-    text = text.strip("()").replace(",", "")
+    text = text.replace(",", "")
     if ":" in text:
         whole, part = text.split(":")
         return int(whole) + Fraction(int(part), 60)
@@ -287,7 +285,7 @@ def same(one: str, other: str) -> bool:
     """Whether two members are equal, up to half a unit in the last digit that the second (or, a number, the first) shows."""
 
     def half_unit(member: str) -> Fraction:
-        printed = re.fullmatch(r"\(?-?[\d,]+(?:\.(\d+))?(%?)\)?", member)
+        printed = re.fullmatch(r"-?[\d,]+(?:\.(\d+))?(%?)", member)
         if not printed or not (printed[1] or printed[2]):
             return Fraction(0)
         return Fraction(1, 2 * 10 ** (len(printed[1] or "") + 2 * bool(printed[2])))

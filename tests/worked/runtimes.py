@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 
 def python(code: str, **names: Any) -> dict[str, Any]:
     """The names that the code defines."""
@@ -24,12 +26,14 @@ def sqlite(setup: str, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query).fetchall()
 
 
+def _require(program: str) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} isn't installed")
+
+
 def run(argv: list[str], text: str = "", folder: str | None = None) -> str:
     """A command's output, without the last line break."""
-    if shutil.which(argv[0]) is None:
-        import pytest
-
-        pytest.skip(f"{argv[0]} isn't installed")
+    _require(argv[0])
     return subprocess.run(argv, input=text, capture_output=True, text=True, check=True, cwd=folder, timeout=60).stdout.rstrip("\n")
 
 
@@ -43,10 +47,7 @@ def node(code: str) -> str:
 
 def compiled(compiler: str, name: str, code: str, text: str = "") -> str:
     """Output of a C (gcc, main.c) or Rust (rustc, main.rs) program."""
-    if shutil.which(compiler) is None:
-        import pytest
-
-        pytest.skip(f"{compiler} isn't installed")
+    _require(compiler)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, name).write_text(code)
         subprocess.run([compiler, name, "-o", "program"], cwd=folder, check=True, capture_output=True, timeout=60)
