@@ -41,7 +41,7 @@ def test_nor_do_replicas_or_how_much_the_engine_runs_at_once() -> None:
 
 def test_the_oldest_bootstrapping_request_goes_first_and_tasks_queue_behind_those_open_before_them() -> None:
     engine = Jittery()
-    run(engine, in_flight=2)
+    run(engine, in_flight=2, target_instructions=120)
     begun = [id for event, id in engine.log if event == "begin"]
     bootstraps = [id for id in begun if id.startswith("bootstrap")]
     assert bootstraps == sorted(bootstraps)
