@@ -185,7 +185,8 @@ def _data(data: dict[str, Any] | None) -> list[str]:
         )
     blocks.append(
         f"Engine: {number(data['prompt_tokens'])} prompt tokens, {number(data['output_tokens'])} output tokens, "
-        f"{number(data['output_tokens_per_s'], 1)} output tokens/s. Ended by: {data['stopped_by'] or NONE}. "
+        f"{number(data['output_tokens_per_s'], 1)} output tokens/s; of the prompt tokens of steps 2 and 3 "
+        f"{number(data['prefix_hit_percent_steps_2_3'], 1)} % came from the prefix cache. Ended by: {data['stopped_by'] or NONE}. "
         "The paper's numbers: Wang et al. 2022, Table 1; its shares are computed from its counts."
     )
     return blocks

@@ -71,6 +71,7 @@ def data(run: Path) -> dict[str, Any] | None:
         "prompt_tokens": facts.get("prompt_tokens"),
         "output_tokens": facts.get("output_tokens"),
         "output_tokens_per_s": _rounded(facts.get("output_tokens_per_s")),
+        "prefix_hit_percent_steps_2_3": _percent(facts.get("prefix_hit_rate_steps_2_3"), 1),
         "stopped_by": facts.get("stopped_by"),
     }
 

@@ -121,14 +121,15 @@ def prepare(loaded: Loaded) -> Preparation:
 
 def generate(folder: rundir.StageFolder, ready: Preparation) -> None:
     """Run to the end, write the products, and close the manifest."""
-    from self_instruct.generate import products, session  # numpy and numba come with them
+    from self_instruct.generate import products, run_report, session  # numpy and numba come with them
 
     stage, settings = folder.path, folder.loaded.settings.generate
     inputs.keep(stage, ready.places, ready.inputs.context)
     outcome = asyncio.run(session.run(stage, ready.inputs, ready.starter(stage), ready.load))
     facts = session.summarize(stage, outcome.result, ready.model.reference, outcome.records)
     made = session.made(stage, ready.inputs, outcome.records, folder.manifest["inputs"])
-    with products.written(stage, outcome.result, made) as aside:
+    report = run_report.tree(outcome.result, outcome.records, facts)
+    with products.written(stage, outcome.result, made, report) as aside:
         places = products.install(aside, stage)
     folder.finish(places | {name: stage / place for name, place in session.TRUTH.items()}, **facts)
     log.info("generate: rejected: %s", yields.sentence(facts["rejected"]))
@@ -147,7 +148,8 @@ def replay_run(argv: Sequence[str]) -> int:
 
     parser = argparse.ArgumentParser(
         prog="self-instruct generate replay",
-        description="Rebuild corpus, exports and ledger of a finished run from its journal, byte for byte, without any engine.",
+        description="Rebuild corpus, exports, report and ledger of a finished run from its journal, byte for byte, "
+        "without any engine.",
         allow_abbrev=False,
     )
     parser.add_argument("run", metavar="RUN", help="the run folder, such as runs/demo")
@@ -179,7 +181,7 @@ def lineage_run(argv: Sequence[str]) -> int:
 
 def plan_run(argv: Sequence[str]) -> int:
     """`generate plan`: a short trial in a folder of its own, and what a whole run would take. No run is touched."""
-    from self_instruct.generate import plan, products, session
+    from self_instruct.generate import plan, products, run_report, session
 
     parser = argparse.ArgumentParser(
         prog="self-instruct generate plan",
@@ -197,7 +199,10 @@ def plan_run(argv: Sequence[str]) -> int:
     trial = inputs.trial(ready.inputs, plan.REQUESTS)
     outcome = asyncio.run(session.run(stage, trial, ready.starter(stage), ready.load))
     hashes = {name: rundir.sha256(place) for name, place in ready.places.items()} | {"model": ready.model.fingerprint}
-    with products.written(stage, outcome.result, session.made(stage, trial, outcome.records, hashes)) as aside:
+    made = session.made(stage, trial, outcome.records, hashes)
+    facts = session.summarize(stage, outcome.result, ready.model.reference, outcome.records)
+    report = run_report.tree(outcome.result, outcome.records, facts)
+    with products.written(stage, outcome.result, made, report) as aside:
         size = sum(path.stat().st_size for path in aside.rglob("*") if path.is_file())
     predicted = plan.predict(
         loaded.settings.generate,

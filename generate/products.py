@@ -1,4 +1,4 @@
-"""What a run writes at its end, all of it derived from the journal: the corpus, the exports, the ledger.
+"""What a run writes at its end, all of it derived from the journal: the corpus, the exports, the report, the ledger.
 
 Knows nothing of engines. Everything is written aside and then renamed into place.
 """
@@ -14,18 +14,24 @@ from pathlib import Path
 from typing import Any
 
 from self_instruct import rundir
-from self_instruct.generate import card, export
+from self_instruct.generate import card, export, run_report
 from self_instruct.generate.live import entry
 from self_instruct.generate.pipeline import Result
 
 ACCEPTED, REJECTED = Path("journal") / "accepted.jsonl", Path("journal") / "rejected.jsonl"
-PRODUCTS = {"corpus": Path("corpus"), "exports": Path("exports"), "accepted": ACCEPTED, "rejected": REJECTED}
+PRODUCTS = {
+    "corpus": Path("corpus"),
+    "exports": Path("exports"),
+    "report": Path("report"),
+    "accepted": ACCEPTED,
+    "rejected": REJECTED,
+}
 ASIDE = ".products."
 
 
 @contextlib.contextmanager
-def written(stage: Path, result: Result, made: card.Made) -> Iterator[Path]:
-    """A folder inside `stage` that holds every product; what `install` didn't take is gone in the end.
+def written(stage: Path, result: Result, made: card.Made, report: Mapping[str, Any]) -> Iterator[Path]:
+    """A folder inside `stage` that holds every product; what `install` didn't take is gone in the end. `report`: see run_report.
 
     What killed processes left of such folders is removed first.
     """
@@ -35,6 +41,9 @@ def written(stage: Path, result: Result, made: card.Made) -> Iterator[Path]:
         aside = Path(folder)
         (aside / "journal").mkdir()
         export.write_products(aside, result, made)
+        (aside / "report").mkdir()
+        rundir.write_json(aside / "report" / "report.json", report)
+        rundir.write_text(aside / "report" / "report.md", run_report.render(report))
         _ledger(aside / ACCEPTED, _accepted(result))
         _ledger(aside / REJECTED, (entry("rejection", record) for record in result.rejections))
         yield aside

@@ -12,7 +12,7 @@ from typing import Any
 
 from self_instruct import journal, rundir
 from self_instruct.errors import RunFolderError
-from self_instruct.generate import inputs, products, session
+from self_instruct.generate import inputs, products, run_report, session
 
 COPY = "restore it from a copy of the run folder; nothing was changed"
 
@@ -28,6 +28,7 @@ def rebuild(stage: Path, manifest: Mapping[str, Any]) -> dict[str, Path]:
         truth = [recorded.pop(name) for name in session.TRUTH]
         settings = {name: setting["value"] for name, setting in manifest["settings"].items()}
         hashes = {name: str(digest) for name, digest in manifest["inputs"].items()}
+        model = str(manifest["facts"]["model"])
     except (KeyError, TypeError, AttributeError) as error:
         raise RunFolderError(f"{stage / 'manifest.json'}: not the manifest of a finished run: {error!r}", hint=COPY) from None
     for path, digest in truth:
@@ -38,7 +39,8 @@ def rebuild(stage: Path, manifest: Mapping[str, Any]) -> dict[str, Path]:
     given = inputs.kept(stage, settings)
     result, records = session.replay(stage, given)
     made = session.made(stage, given, records, hashes)
-    with products.written(stage, result, made) as aside:
+    report = run_report.tree(result, records, session.summarize(stage, result, model, records))
+    with products.written(stage, result, made, report) as aside:
         for path, wrote in recorded.values():
             if not (aside / path).exists() or rundir.sha256(aside / path) != wrote:
                 raise RunFolderError(

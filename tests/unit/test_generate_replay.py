@@ -77,7 +77,7 @@ def test_every_product_comes_back_byte_for_byte(run: Path, replay: Replay) -> No
         (run / "generate" / name).unlink()
     status, out, _ = replay(run)
     assert status == 0
-    assert json.loads(out)["identical"] == ["accepted", "corpus", "exports", "rejected"]
+    assert json.loads(out)["identical"] == ["accepted", "corpus", "exports", "rejected", "report"]
     assert files(run) == before
 
 
