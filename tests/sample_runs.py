@@ -28,6 +28,7 @@ GENERATE_FACTS: dict[str, Any] = {
     "prompt_tokens": 12345,
     "output_tokens": 6789,
     "output_tokens_per_s": 98.76,
+    "prefix_hit_rate_steps_2_3": 0.9612,
     "seconds": 68.7,
     "stopped_by": "target_instructions",
     "model": "tiny",

@@ -116,7 +116,8 @@ def test_data_stands_beside_the_papers(tmp_path: Path) -> None:
         "| instance | empty_output | 7 |",
     ):
         assert row in data.splitlines()
-    assert "12,345 prompt tokens, 6,789 output tokens, 98.8 output tokens/s. Ended by: target_instructions." in data
+    assert "12,345 prompt tokens, 6,789 output tokens, 98.8 output tokens/s; " in data
+    assert "of the prompt tokens of steps 2 and 3 96.1 % came from the prefix cache. Ended by: target_instructions." in data
 
 
 def test_training_and_speed(tmp_path: Path) -> None:

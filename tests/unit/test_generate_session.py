@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -225,8 +226,10 @@ def test_every_session_has_its_own_numbers(tmp_path: Path, run: Run, monkeypatch
     facts = json.loads((stage / "manifest.json").read_text())["facts"]
     records = completions(tmp_path / "run")
     assert [row["session"] for row in facts["sessions"]] == [1, 2, 3]
-    assert [row["asked"] for row in facts["sessions"]][:2] == [10, 25]
-    assert sum(row["asked"] for row in facts["sessions"]) == len(records)
+    journaled = Counter(record["session"] for record in records)
+    assert {row["session"]: row["asked"] for row in facts["sessions"]} == journaled
+    # An answer that comes as the engine dies may be lost with those that were open.
+    assert 8 <= journaled[1] <= 10 and 20 <= journaled[2] <= 25
     assert facts["output_tokens"] == sum(record["output_tokens"] for record in records)
     assert facts["seconds"] == pytest.approx(sum(row["seconds"] for row in facts["sessions"]), abs=0.01)
     assert sorted(record["number"] for record in records) == sorted({record["number"] for record in records})

@@ -72,8 +72,8 @@ def test_the_requests_in_flight_may_change_and_the_order_may_not(tmp_path: Path,
 
 def test_a_lag_that_starves_the_engine_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, err = call(tmp_path / "run", capsys, "--set", "generate.lag=3", "--dry-run")
-    assert "generate.lag: only 3 bootstrapping requests are open at once, and the engine runs 16 sequences" in err
-    _, err = call(tmp_path / "run", capsys, "--set", "generate.lag=16", "--dry-run")
+    assert "generate.lag: only 3 bootstrapping requests are open at once, and the engine runs 4 sequences" in err
+    _, err = call(tmp_path / "run", capsys, "--set", "generate.lag=4", "--dry-run")
     assert "generate.lag" not in err
 
 
