@@ -83,11 +83,17 @@ class Writer:
 SCORER = rouge_scorer.RougeScorer(["rougeL"], use_stemmer=False)
 
 
-def authors(text: str, pool: Sequence[Sequence[str]]) -> Similarity:
-    """As their bootstrapping script does it: four processes for each candidate, here over a pool that is tokenised already."""
-    tokens = SCORER._tokenizer.tokenize(text)
+def authors(text: str, pool: Sequence[str]) -> Similarity:
+    """As their bootstrapping script does it: four processes for each candidate, which score it with every text."""
     with multiprocessing.Pool(4) as workers:
-        found = workers.map(partial(rouge_scorer._score_lcs, tokens), pool)
+        found = workers.map(partial(SCORER.score, text), pool)
+    return record(np.array([score["rougeL"].fmeasure for score in found]))
+
+
+def tokenised(text: str, pool: Sequence[Sequence[str]]) -> Similarity:
+    """The same with a pool that was tokenised once and for all, as in Alpaca's script."""
+    with multiprocessing.Pool(4) as workers:
+        found = workers.map(partial(rouge_scorer._score_lcs, SCORER._tokenizer.tokenize(text)), pool)
     return record(np.array([score.fmeasure for score in found]))
 
 
@@ -138,6 +144,13 @@ def cpu_ms(call: Callable[[], object], each: int, rounds: int = 5) -> float:
     return min(times)
 
 
+def clocked(call: Callable[[str], Similarity], texts: Sequence[str]) -> tuple[list[Similarity], float]:
+    """What a call gives for each text, and its time by the clock."""
+    start = time.perf_counter()
+    found = [call(text) for text in texts]
+    return found, (time.perf_counter() - start) / len(texts) * 1e3
+
+
 def compiling(texts: Sequence[str]) -> float:
     """Seconds until the loops are ready: compiled, or read from numba's cache."""
     index = NoveltyIndex()
@@ -170,9 +183,8 @@ def one_candidate(index: NoveltyIndex, texts: Sequence[str], later: Sequence[str
     rapid_ms = cpu_ms(lambda: [rapid([text]) for text in later[:40]], 40, rounds=3)
     rapid_64_ms = cpu_ms(lambda: rapid(later[:64]), 64, rounds=3)
     pool = [SCORER._tokenizer.tokenize(text) for text in texts]
-    start = time.perf_counter()
-    theirs = [authors(text, pool) for text in later[:4]]
-    theirs_ms = (time.perf_counter() - start) / len(theirs) * 1e3
+    theirs, theirs_ms = clocked(lambda text: authors(text, texts), later[:4])
+    quicker, quicker_ms = clocked(lambda text: tokenised(text, pool), later[:4])
     slow = 15_000 * ours_ms
     print(f"### One candidate at a pool of {POOL:,}: decision, {COUNT} nearest with scores, mean over the pool\n")
     table(
@@ -180,13 +192,14 @@ def one_candidate(index: NoveltyIndex, texts: Sequence[str], later: Sequence[str
         [
             ["the index (CPU)", ours_ms, None, target(ours_ms <= 0.25, "at most 0.25 ms")],
             ["the authors' loop, Pool(4) each (clock)", theirs_ms, theirs_ms / ours_ms, target(theirs_ms >= slow, "15,000 times")],
+            ["the same, the pool tokenised once (clock)", quicker_ms, quicker_ms / ours_ms, None],
             ["RapidFuzz cdist, one candidate (CPU)", rapid_ms, rapid_ms / ours_ms, target(rapid_ms >= 40 * ours_ms, "40 times")],
             ["RapidFuzz cdist, 64 at once (CPU)", rapid_64_ms, rapid_64_ms / ours_ms, None],
         ],
     )  # fmt: skip
     same = [agree(index.similarity(text), other) for text, other in zip(later, rapid(later[:200]), strict=False)]
-    same += [agree(index.similarity(text), other) for text, other in zip(later, theirs, strict=False)]
-    print(f"Records that differ from RapidFuzz's (200) or the authors' (4): {same.count(False)}.\n")
+    same += [agree(index.similarity(text), other) for text, other in zip(later[:4] * 2, theirs + quicker, strict=True)]
+    print(f"Records that differ from RapidFuzz's (200) or the authors' (4, both ways): {same.count(False)}.\n")
 
 
 def growth(writer: Writer, later: Sequence[str]) -> None:
@@ -260,7 +273,7 @@ def pairs(texts: Sequence[str], later: Sequence[str], others: NoveltyIndex, buil
         ],
     )
     enough = len(probes) * len(pool) >= PAIRS and scores == decisions == tenths == same == 0
-    print(f"{target(enough, f'None in {PAIRS:,} pairs')}.")
+    print(f"{target(enough, f'None in {PAIRS:,} pairs')}.\n")
 
 
 def main() -> None:
