@@ -27,6 +27,7 @@ from self_instruct.settings import Settings
 
 WANTED = 2_000  # requests/s of the whole pipeline (ours)
 CONTEXT = 1_000_000
+WIDTHS = (8, 24, 48, 96)  # words: one of each kind that the index has loops for
 WARM = "Sort the three rivers by length and then say which of them is the longest one"
 
 
@@ -121,7 +122,9 @@ async def alone(requests: list[Request]) -> Result:
 def compile_novelty() -> None:
     """The loops of a large pool are compiled at their first use, or read from numba's cache: seconds, once."""
     index = NoveltyIndex()
-    index.extend((str(n), f"{WARM} {n}") for n in range(COMPILED_FROM + 1))
+    index.extend((str(n), f"{WARM} {n}") for n in range(COMPILED_FROM))
+    for length in WIDTHS:
+        index.add("", " ".join(f"w{n}" for n in range(length)))
     index.nearest(WARM, 10)
 
 

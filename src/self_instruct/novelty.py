@@ -19,7 +19,7 @@ from self_instruct.novelty_kernel import WORD
 from self_instruct.novelty_postings import Bank, LongBank, compiled_loop, numba_available
 from self_instruct.records import Neighbour
 
-COMPILED_FROM = 2_000  # entries; fewer are quick by numpy, and compiling takes seconds
+COMPILED_FROM = 500  # entries; fewer are quick by numpy, and compiling takes seconds
 COLUMN_SHARE = 0.15  # of the entries: a token in more of them has a column
 SORTED_FROM = 64  # neighbours; more are sorted by numpy, not inserted one by one
 _SEPARATORS = bytes(byte if chr(byte).isdigit() or 97 <= byte <= 122 else 32 for byte in range(128)).ljust(256)
