@@ -19,7 +19,7 @@ from self_instruct.generate.pool import shown_seeds
 from self_instruct.loading import from_values, shipped
 from self_instruct.records import EvalItem, SeedTask
 from self_instruct.seedbank import load_evaluation, load_seeds, seed_file, user_oriented_file
-from self_instruct.settings import Settings
+from self_instruct.settings import Settings, reads
 
 KEPT = Path("journal") / "inputs"
 
@@ -119,7 +119,9 @@ def kept(stage: Path, settings_values: Mapping[str, Any]) -> Inputs:
     Raises RunFolderError where a copy is missing or isn't what the run read, or its settings aren't this version's.
     """
     config = rundir.read_json(stage / "config.json")
-    settings = from_values({**settings_values, **config["settings"]}, str(stage / "config.json"))
+    # The last session's places, which the card names a model by; the other settings are those that the folder was made with.
+    shapes = {name: value for name, value in config["settings"].items() if name not in reads()}
+    settings = from_values({**settings_values, **shapes}, str(stage / "config.json"))
     places: dict[str, Path] = {}
     for name in sources(settings):
         found = sorted((stage / KEPT).glob(f"{name}*"))

@@ -28,8 +28,6 @@ from self_instruct.settings import GenerateSettings
 SHOWN_COMPLETIONS = 3
 LEAST_NEW_TOKENS = 16
 SPECIAL_TOKENS = 8  # more than any tokenizer puts around a text
-# What a tokenizer might treat in its own way at the border of a head: letters, digits, marks, other scripts, white space.
-PROBES = ("Name four rivers.", "12 + 5 = ?", '"Größe" means what?', "列出五条河流", "\u00a0- [ ] \U0001f600", "x")
 Tell = Callable[[str, Any], None]
 CountTokens = Callable[[str], int]
 
@@ -61,25 +59,6 @@ def new_tokens(prompt: str, wanted: int, context: int, count_tokens: CountTokens
     return min(wanted, context - count_tokens(prompt))
 
 
-class HeadCount:
-    """Counts the tokens of prompts that begin with the same head; the head's are counted once.
-
-    That is exact where the tokens of a head don't depend on what follows; the probes tell, and where they disagree every
-    prompt is counted whole.
-    """
-
-    def __init__(self, count_tokens: CountTokens, head: str, render: Callable[[str], str]) -> None:
-        self._count_tokens, self._length = count_tokens, len(head)
-        prompts = [render(probe) for probe in PROBES]
-        found = {count_tokens(prompt) - count_tokens(prompt[self._length :]) for prompt in prompts}
-        self.head_tokens = found.pop() if len(found) == 1 else None
-
-    def __call__(self, prompt: str) -> int:
-        if self.head_tokens is None:
-            return self._count_tokens(prompt)
-        return self.head_tokens + self._count_tokens(prompt[self._length :])
-
-
 class TaskMaker:
     """Asks `engine` for steps 2 and 3. `tell` hears of each label, instance and rejection as it comes."""
 
@@ -96,7 +75,6 @@ class TaskMaker:
     ) -> None:
         self._settings, self._demonstrations, self._engine = settings, demonstrations, engine
         self._contamination, self._count_tokens, self._context, self._tell = contamination, count_tokens, context, tell
-        self._counts: dict[str, HeadCount] = {}
         self.last: deque[str] = deque(maxlen=SHOWN_COMPLETIONS)
 
     async def make(self, instruction: Instruction, priority: int) -> Task:
@@ -107,9 +85,8 @@ class TaskMaker:
     async def label(self, instruction: Instruction, priority: int) -> LabelledInstruction | Task:
         """Step 2. An instruction that doesn't fit behind the demonstrations is a task without instances."""
         prompt = prompts.classification(self._demonstrations, instruction.text)
-        room = self._room(self._demonstrations.classification, prompts.classification, prompt)
-        if room < 1:
-            return self._too_long(LabelledInstruction(instruction=instruction, is_classification=False, margin=0.0), room)
+        if self._new_tokens(prompt, 1) < 1:
+            return self._too_long(LabelledInstruction(instruction=instruction, is_classification=False, margin=0.0), prompt)
         answer = await self._engine.generate(
             Request(
                 id=f"classify-{instruction.id}",
@@ -131,19 +108,18 @@ class TaskMaker:
             return labelled
         instruction, settings, shown = labelled.instruction, self._settings, self._demonstrations
         if labelled.is_classification:
-            head, render, limit = shown.output_first, prompts.output_first, settings.output_first_tokens
+            prompt, limit = prompts.output_first(shown, instruction.text), settings.output_first_tokens
         else:
-            head, render, limit = shown.input_first, prompts.input_first, settings.input_first_tokens
-        prompt = render(shown, instruction.text)
-        room = self._room(head, render, prompt)
-        if room < LEAST_NEW_TOKENS:
-            return self._too_long(labelled, room)
+            prompt, limit = prompts.input_first(shown, instruction.text), settings.input_first_tokens
+        new = self._new_tokens(prompt, limit)
+        if new < min(LEAST_NEW_TOKENS, limit):
+            return self._too_long(labelled, prompt)
         completion = await self._engine.generate(
             Request(
                 id=f"instances-{instruction.id}",
                 prompt=prompt,
                 sampling=Sampling(
-                    max_tokens=min(limit, room),
+                    max_tokens=new,
                     presence_penalty=settings.instance_presence_penalty,
                     stop=prompts.instance_stops(settings.max_instances),
                 ),
@@ -201,21 +177,17 @@ class TaskMaker:
                 kept.append(instance)
         return _Parsed(kept=kept, rows=rows)
 
-    def _room(self, head: str, render: Callable[[prompts.Demonstrations, str], str], prompt: str) -> int:
-        """Tokens that `prompt`, made by `render` and so beginning with `head`, leaves of the context."""
-        count = self._counts.get(head)
-        if count is None:
-            count = self._counts[head] = HeadCount(self._count_tokens, head, lambda text: render(self._demonstrations, text))
-        return self._context - count(prompt)
+    def _new_tokens(self, prompt: str, wanted: int) -> int:
+        return new_tokens(prompt, wanted, self._context, self._count_tokens)
 
-    def _too_long(self, labelled: LabelledInstruction, room: int) -> Task:
+    def _too_long(self, labelled: LabelledInstruction, prompt: str) -> Task:
         instruction = labelled.instruction
         rejection = Rejection(
             id=f"instances-{instruction.id}-00",
             step="instance",
             rule="too_long_for_context",
             text=instruction.text,
-            detail=f"{self._context - room} of {self._context} tokens",
+            detail=f"{self._count_tokens(prompt)} of {self._context} tokens",
             parent=instruction.id,
         )
         self._tell("rejection", rejection)

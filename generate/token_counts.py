@@ -45,7 +45,7 @@ class TokenCounts:
             )
         if self._count is None:
             self._count = self._load()
-            self._journal = journal.Journal(self._path, durable=False)  # what is lost is counted again
+            self._journal = journal.Journal(self._path)
         assert self._journal is not None
         count = self._known[key] = self._count(text)
         self._journal.append({"text": key, "tokens": count})

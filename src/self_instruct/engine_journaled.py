@@ -26,7 +26,11 @@ NOT_CONTENT = ("id", "priority", "parents")
 CONTENT = tuple(field.name for field in dataclasses.fields(Request) if field.name not in NOT_CONTENT)
 SAMPLING = tuple(field.name for field in dataclasses.fields(Sampling))
 COMPLETION = tuple(field.name for field in dataclasses.fields(Completion) if field.name != "request_id")
-NEEDED = ("id", "payload", "text", "finish_reason", "prompt_tokens", "output_tokens", "choice_logprobs")
+TEXT, COUNT, SECONDS = (str,), (int,), (int, float)
+NEEDED: dict[str, tuple[type, ...]] = {
+    "id": TEXT, "number": COUNT, "session": COUNT, "asked_s": SECONDS, "answered_s": SECONDS, "payload": TEXT, "text": TEXT,
+    "finish_reason": TEXT, "prompt_tokens": COUNT, "output_tokens": COUNT, "choice_logprobs": (list,),
+}  # fmt: skip
 
 
 def payload_hash(request: Request) -> str:
@@ -37,6 +41,23 @@ def payload_hash(request: Request) -> str:
 
 def _values(record: Any, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: getattr(record, name) for name in names}
+
+
+def _flaw(record: dict[str, Any], wrong: list[str]) -> str:
+    if not wrong:
+        return f"request {record['id']} a second time"
+    name = wrong[0]
+    return f"'{name}' is {repr(record[name])[:60]}" if name in record else f"no '{name}' in it"
+
+
+async def _let_go(asking: asyncio.Future[Completion]) -> Completion | None:
+    """Cancel a request; its answer where that had come by then, as it would be asked for a second time."""
+    try:
+        await asyncio.sleep(0)  # an answer that has just come is taken in the next turn of the loop
+    finally:
+        asking.cancel()
+    await asyncio.wait([asking])
+    return None if asking.cancelled() or asking.exception() else asking.result()
 
 
 class JournaledEngine:
@@ -64,14 +85,14 @@ class JournaledEngine:
         self._path, self._engine, self._start, self._session = path, engine, start, session
         self._known: dict[str, dict[str, Any]] = {}
         for line, record in enumerate(journal.read(path), start=1):
-            missing = [name for name in NEEDED if name not in record]
-            if missing or record["id"] in self._known:
+            wrong = [name for name, types in NEEDED.items() if not isinstance(record.get(name), types)]
+            if wrong or record["id"] in self._known:
                 raise RunFolderError(
-                    f"{path}:{line}: " + (f"no '{missing[0]}' in it" if missing else f"request {record['id']} a second time"),
+                    f"{path}:{line}: {_flaw(record, wrong)}",
                     hint="restore the file from a copy, or start a new run with --out; nothing was changed",
                 )
             self._known[record["id"]] = record
-        self._number = 1 + max((record.get("number", -1) for record in self._known.values()), default=-1)
+        self._number = 1 + max((record["number"] for record in self._known.values()), default=-1)
         self._journal: journal.Journal | None = None
         self._starting: asyncio.Future[Engine] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -113,26 +134,26 @@ class JournaledEngine:
         number, self._number = self._number, self._number + 1
         self.open += 1
         self.most_open = max(self.most_open, self.open)
-        asked_s = self._clock()
+        sent = {"id": request.id, "number": number, "session": self._session, "asked_s": self._clock(), "payload": payload}
+        sent["parents"] = list(request.parents)
+        asking = asyncio.ensure_future(engine.generate(request))
         try:
-            completion = await engine.generate(request)
+            completion = await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            if kept := await _let_go(asking):
+                self._keep(sent, kept)
+            raise
         finally:
             self.open -= 1
-        record = {
-            "id": request.id,
-            "number": number,
-            "session": self._session,
-            "asked_s": asked_s,
-            "answered_s": self._clock(),
-            "payload": payload,
-            "parents": list(request.parents),
-            **_values(completion, COMPLETION),
-        }
+        self._keep(sent, completion)
+        return completion
+
+    def _keep(self, sent: dict[str, Any], completion: Completion) -> None:
+        record = sent | {"answered_s": self._clock(), **_values(completion, COMPLETION)}
         self._append(record)
-        self._known[request.id] = record
+        self._known[completion.request_id] = record
         self.asked += 1
         self.asked_output_tokens += completion.output_tokens
-        return completion
 
     def _clock(self) -> float:
         return round(time.monotonic() - self._begun, 3)

@@ -58,22 +58,25 @@ class RestartingEngine:
         """Start a successor, unless another loser has done it. Raises EngineDiedError where there will be none."""
         async with self._lock:
             while self._engine is dead:
-                if self._over is None and self._deaths >= self._restarts:
+                if self._over is None and self._starting is None and self._deaths >= self._restarts:
                     tried = f"; started anew {self._deaths} times" if self._deaths else ""
                     self._over = EngineDiedError(f"{error.message}{tried}", hint=error.hint)
                 if self._over is not None:
                     raise self._over from None
-                pause = min(BACKOFF_S * 2**self._deaths, LONGEST_BACKOFF_S)
-                self._deaths += 1
-                self._dead = dead
-                log.warning("%s: restart %d of %d in %.0f s", error.message, self._deaths, self._restarts, pause)
-                self._starting = asyncio.ensure_future(self._successor(dead, pause))
+                if self._starting is None:
+                    pause = min(BACKOFF_S * 2**self._deaths, LONGEST_BACKOFF_S)
+                    self._deaths += 1
+                    self._dead = dead
+                    log.warning("%s: restart %d of %d in %.0f s", error.message, self._deaths, self._restarts, pause)
+                    self._starting = asyncio.ensure_future(self._successor(dead, pause))
                 try:
-                    self._engine = await self._starting
+                    # Shielded: the successor is everybody's, whoever is cancelled while waiting for it.
+                    self._engine = await asyncio.shield(self._starting)
+                    self._starting = None
                 except EngineError as again:
-                    error = again
+                    error, self._starting = again, None
                 except asyncio.CancelledError:
-                    if self._over is None:  # the asker was cancelled; another loser goes on
+                    if self._over is None:  # the asker was cancelled; another loser waits on
                         raise
 
     async def _successor(self, dead: Engine, pause: float) -> Engine:

@@ -209,25 +209,30 @@ class VllmEngine:
     async def _read(self) -> None:
         """Hand each line of the process to whoever waits for it, until it ends."""
         assert self._process.stdout is not None
-        while line := await self._process.stdout.readline():
-            message = json.loads(line)
-            match message.pop("event"):
-                case "ready":
-                    self._was_ready = True
-                    self._ready.set_result(None)
-                case "completion":
-                    message["choice_logprobs"] = tuple(message["choice_logprobs"])
-                    self._settle(message["request_id"], Completion(**message))
-                case "failed":
-                    self._settle(message["request_id"], EngineError(f"request {message['request_id']}: {message['error']}"))
-                case "metrics":
-                    waiting = self._metrics.pop(0)
-                    if not waiting.done():  # the asker was cancelled meanwhile
-                        waiting.set_result(message["values"])
-                case "fatal":
-                    self._fatal = message["error"]
-                    self._end_all()
-        self._end_all()
+        try:
+            # A process that was killed while writing leaves half a line.
+            while (line := await self._process.stdout.readline()).endswith(b"\n"):
+                self._hear(json.loads(line))
+        finally:
+            self._end_all()
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        match message.pop("event"):
+            case "ready":
+                self._was_ready = True
+                self._ready.set_result(None)
+            case "completion":
+                message["choice_logprobs"] = tuple(message["choice_logprobs"])
+                self._settle(message["request_id"], Completion(**message))
+            case "failed":
+                self._settle(message["request_id"], EngineError(f"request {message['request_id']}: {message['error']}"))
+            case "metrics":
+                waiting = self._metrics.pop(0)
+                if not waiting.done():  # the asker was cancelled meanwhile
+                    waiting.set_result(message["values"])
+            case "fatal":
+                self._fatal = message["error"]
+                self._end_all()
 
     async def _watch(self) -> None:
         """When the process is gone, end what it left: its children hold the device, and may hold our pipe open."""

@@ -68,6 +68,7 @@ def token_counter(model: Model, settings: Settings) -> Callable[[str], int]:
     if settings.model.engine == "scripted":
         return lambda text: len(text.split())
     from self_instruct.models import load_tokenizer
+    from self_instruct.tokenizing import HeadTokenizer
 
-    tokenizer = load_tokenizer(model.path)
-    return lambda text: len(tokenizer(text).input_ids)
+    tokenize = HeadTokenizer(load_tokenizer(model.path))
+    return lambda text: len(tokenize(text))

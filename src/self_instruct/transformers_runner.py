@@ -25,6 +25,7 @@ from self_instruct.models import Model, load_tokenizer
 from self_instruct.records import Request, Sampling
 from self_instruct.runlog import log
 from self_instruct.settings import Settings
+from self_instruct.tokenizing import HeadTokenizer
 from self_instruct.transformers_rows import CONTEXT_TOKENS, Row
 
 GREEDY_BELOW = 1e-5  # the temperature under which vLLM takes the likeliest token
@@ -64,6 +65,7 @@ class TransformersRunner:
 
     def __init__(self, network: Any, tokenizer: Any, model: Model, settings: Settings, adapters: dict[str, str]) -> None:
         self._network, self._tokenizer, self._adapters = network, tokenizer, adapters
+        self._tokenize = HeadTokenizer(tokenizer)
         self._context = min(settings.model.max_length, model.context)
         self._beside_encoder: bool = network.config.is_encoder_decoder
         own = network.generation_config
@@ -103,10 +105,6 @@ class TransformersRunner:
             ends=self._ends,
             shown=[] if self._beside_encoder else prompt[-CONTEXT_TOKENS:],
         )
-
-    def _tokenize(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer(text).input_ids
-        return ids
 
     def _tokenize_answer(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text_target=text, add_special_tokens=False).input_ids

@@ -18,6 +18,7 @@ import time
 from typing import Any
 
 from self_instruct import choices
+from self_instruct.tokenizing import HeadTokenizer
 
 PARENT_CHECK_S = 1.0
 GRACE_S = 20.0
@@ -43,7 +44,7 @@ class Worker:
         from vllm.lora.request import LoRARequest
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        self._tokenizer = AutoTokenizer.from_pretrained(message["engine"]["model"])
+        self._tokenize = HeadTokenizer(AutoTokenizer.from_pretrained(message["engine"]["model"]))
         self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**message["engine"]))
         for number, path in enumerate(message["adapters"], start=1):
             self._adapters[path] = LoRARequest(f"adapter-{number}", number, path)
@@ -95,12 +96,12 @@ class Worker:
 
         sampling, wanted = message["sampling"], message["choices"]
         if wanted:
-            ids, allowed = choices.split(lambda text: self._tokenizer(text).input_ids, message["prompt"], wanted)
+            ids, allowed = choices.split(self._tokenize, message["prompt"], wanted)
             params = SamplingParams(
                 max_tokens=1, temperature=0, allowed_token_ids=allowed, logprobs=len(allowed), logprob_token_ids=allowed
             )
         else:
-            ids, allowed = self._tokenizer(message["prompt"]).input_ids, []
+            ids, allowed = self._tokenize(message["prompt"]), []
             params = SamplingParams(**{k: v for k, v in sampling.items() if v is not None})
         params.output_kind = RequestOutputKind.FINAL_ONLY
         final = None

@@ -147,7 +147,13 @@ def test_without_an_engine_the_journal_is_only_read(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "message"),
-    [(lambda record: record | {"id": "r0"}, "2: request r0 a second time"), (lambda record: {"id": "r1"}, "2: no 'payload' in it")],
+    [
+        (lambda record: record | {"id": "r0"}, "2: request r0 a second time"),
+        (lambda record: {name: value for name, value in record.items() if name != "payload"}, "2: no 'payload' in it"),
+        (lambda record: record | {"id": ["r1"]}, r"2: 'id' is \['r1'\]"),
+        (lambda record: record | {"number": "1"}, "2: 'number' is '1'"),
+        (lambda record: record | {"choice_logprobs": None}, "2: 'choice_logprobs' is None"),
+    ],
 )
 def test_records_that_are_no_completions_are_refused_with_their_line(path: Path, damage: Any, message: str) -> None:
     ask(path, Starter(), [request(0), request(1)])
@@ -157,6 +163,54 @@ def test_records_that_are_no_completions_are_refused_with_their_line(path: Path,
     with pytest.raises(RunFolderError, match=rf"completions\.jsonl:{message}"):
         JournaledEngine(path, None)
     assert path.read_bytes() == before
+
+
+def test_an_answer_that_comes_as_its_asker_is_cancelled_is_kept(path: Path) -> None:
+    """Ctrl-C and answers meet in one turn of the loop: what has come isn't asked for again."""
+
+    async def meet() -> None:
+        arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        class Waiting(ScriptedEngine):
+            async def generate(self, request: Request) -> Completion:
+                await arrived
+                return await super().generate(request)
+
+        engine = JournaledEngine(path, Waiting(seed=1))
+        asking = asyncio.ensure_future(engine.generate(request(0)))
+        await asyncio.sleep(0.01)
+        arrived.set_result(None)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await engine.close()
+
+    asyncio.run(meet())
+    assert [record["id"] for record in journal.read(path)] == ["r0"]
+
+
+def test_a_cancelled_request_is_taken_back_from_the_engine(path: Path) -> None:
+    async def cancel() -> list[str]:
+        ended: list[str] = []
+
+        class Slow(ScriptedEngine):
+            async def generate(self, request: Request) -> Completion:
+                try:
+                    await asyncio.sleep(60)
+                finally:
+                    ended.append(request.id)
+                return await super().generate(request)
+
+        engine = JournaledEngine(path, Slow(seed=1))
+        asking = asyncio.ensure_future(engine.generate(request(0)))
+        await asyncio.sleep(0.01)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await engine.close()
+        return ended
+
+    assert asyncio.run(cancel()) == ["r0"]
+    assert journal.read(path) == []
 
 
 def test_a_full_disk_is_told_to_who_asked_and_to_who_watches(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

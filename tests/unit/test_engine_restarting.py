@@ -195,6 +195,32 @@ def test_a_refused_request_is_no_death() -> None:
     assert len(life.engines) == 1
 
 
+def test_a_restart_goes_on_when_the_request_that_began_it_is_cancelled() -> None:
+    life = Life(0, None)
+
+    async def use(engine: RestartingEngine) -> None:
+        gate = asyncio.Event()
+        start = engine._start
+
+        async def slow() -> Engine:
+            await gate.wait()
+            return await start()
+
+        engine._start = slow
+        first, second = (asyncio.ensure_future(engine.generate(request(number))) for number in range(2))
+        while engine._starting is None:
+            await asyncio.sleep(0)
+        first.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        gate.set()
+        assert (await second).request_id == "r1"
+        assert first.cancelled()
+
+    run(life, use, restarts=1)
+    assert life.tried == 2  # the first engine and one successor
+
+
 def test_closing_ends_a_restart_that_is_under_way() -> None:
     async def main() -> None:
         begun = asyncio.Event()

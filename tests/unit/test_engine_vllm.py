@@ -33,7 +33,7 @@ MODEL = Model(
     architecture="LlamaForCausalLM",
 )
 FAKE = """
-import json, sys, time
+import json, os, sys, time
 def send(event, **values):
     print(json.dumps({"event": event, **values}), flush=True)
 for line in sys.stdin:
@@ -44,6 +44,7 @@ for line in sys.stdin:
     elif message["op"] == "generate":
         prompt = message["prompt"]
         if prompt == "die": sys.exit(3)
+        if prompt == "torn": print('{"event": "comp', end="", flush=True); os.kill(os.getpid(), 9)
         if prompt == "fatal": send("fatal", error="the engine died: no KV cache blocks")
         if prompt == "refuse": send("failed", request_id=message["id"], error="ValueError: too long")
         if prompt == "wait": continue
@@ -99,7 +100,9 @@ def test_a_refused_request_is_an_error_and_the_others_go_on(with_engine: Callabl
     with_engine(use)
 
 
-@pytest.mark.parametrize(("prompt", "what"), [("die", "its process ended"), ("fatal", "no KV cache blocks")])
+@pytest.mark.parametrize(
+    ("prompt", "what"), [("die", "its process ended"), ("torn", "its process ended"), ("fatal", "no KV cache blocks")]
+)
 def test_a_dead_process_ends_every_open_request(with_engine: Callable[..., None], prompt: str, what: str) -> None:
     async def use(engine: VllmEngine) -> None:
         waiting = asyncio.ensure_future(engine.generate(request("wait")))

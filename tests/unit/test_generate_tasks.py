@@ -9,7 +9,7 @@ import pytest
 from scripted_runs import DEMONSTRATIONS, run
 from self_instruct.engine_scripted import ScriptedEngine, answer
 from self_instruct.generate import parsing, prompts
-from self_instruct.generate.tasks import PROBES, HeadCount, new_tokens
+from self_instruct.generate.tasks import new_tokens
 from self_instruct.loading import shipped
 from self_instruct.records import EvalItem, Request
 
@@ -95,48 +95,6 @@ def template(name: str) -> tuple[str, Callable[[str], str]]:
 
 
 TEXTS = ("Sort these words.", "1. Add 2 and 3", "Übersetze: «ça»", "写一首关于河流的诗", "\u200b!", "the", "  x", "\x1b[31mred")
-
-
-@pytest.mark.parametrize("name", ["classification", "input_first", "output_first"])
-def test_the_head_is_counted_once(name: str) -> None:
-    head, render = template(name)
-    seen: list[str] = []
-
-    def count(text: str) -> int:
-        seen.append(text)
-        return len(text.split())
-
-    counted = HeadCount(count, head, render)
-    seen.clear()
-    assert [counted(render(text)) for text in TEXTS] == [len(render(text).split()) for text in TEXTS]
-    assert max(map(len, seen)) < 200
-
-
-def test_where_the_head_depends_on_what_follows_all_is_counted() -> None:
-    head, render = template("classification")
-
-    def count(text: str) -> int:  # a tokenizer that merges across the border before some letters
-        return len(text) - ("\n\nTask: N" in text)
-
-    counted = HeadCount(count, head, render)
-    assert counted.head_tokens is None
-    assert [counted(render(text)) for text in ("Name it", *PROBES)] == [count(render(text)) for text in ("Name it", *PROBES)]
-
-
-@pytest.mark.parametrize("name", ["classification", "input_first", "output_first"])
-def test_the_head_is_counted_exactly_with_a_real_tokenizer(embedded_model: object, name: str) -> None:
-    from self_instruct.models import load_tokenizer
-
-    tokenizer = load_tokenizer(str(embedded_model))
-
-    def count(text: str) -> int:
-        return len(tokenizer(text).input_ids)
-
-    head, render = template(name)
-    counted = HeadCount(count, head, render)
-    assert counted.head_tokens is not None and counted.head_tokens > 500
-    for text in TEXTS:
-        assert counted(render(text)) == count(render(text))
 
 
 @pytest.mark.parametrize(

@@ -248,6 +248,20 @@ def test_loops_compile_where_numba_has_no_folder_for_its_cache(monkeypatch: pyte
         novelty_postings.compiled_loop.cache_clear()
 
 
+def test_a_numba_that_does_not_load_leaves_the_work_to_numpy(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(novelty, "COMPILED_FROM", 2)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    novelty_postings.numba_available.cache_clear()
+    try:
+        index = filled(["sort a list", "sort a long list", "add two numbers"])
+        assert [one.id for one in index.nearest("sort the list", 2)] == ["0", "1"]
+        assert "numba can't be imported" in caplog.text
+    finally:
+        novelty_postings.numba_available.cache_clear()
+
+
 def test_a_small_pool_never_loads_numba() -> None:
     """A demo doesn't wait for a compiler."""
     program = """

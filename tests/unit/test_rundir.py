@@ -19,7 +19,7 @@ from self_instruct.errors import RunFolderError
 from self_instruct.loading import load
 from self_instruct.rundir import StageFolder, open_stage, read_json, require_disk, sha256, write_json, write_text
 from self_instruct.runlog import log
-from self_instruct.settings import fields, shaping
+from self_instruct.settings import fields, reads, shaping
 
 HOLDER = """
 import fcntl, os, sys
@@ -105,6 +105,22 @@ def test_other_inputs_are_refused(tmp_path: Path) -> None:
     made(tmp_path / "run")
     assert "input corpus was 'abc', is 'xyz'" in refused(tmp_path / "run", inputs={"corpus": "xyz"}).message
     assert "input seeds was None, is 'd'" in refused(tmp_path / "run", inputs={"corpus": "abc", "seeds": "d"}).message
+
+
+def test_what_is_read_may_lie_elsewhere_and_must_be_the_same(tmp_path: Path) -> None:
+    read = {"corpus": "abc", "seeds": "d"}
+    opened(tmp_path / "run", "train.data=/old/corpus", "train.seeds=/old/seeds.jsonl", inputs=read).close()
+    opened(tmp_path / "run", "train.data=/new/corpus", "train.seeds=/new/seeds.jsonl", inputs=read).close()
+    error = refused(tmp_path / "run", "train.data=/new/corpus", "train.seeds=/new/seeds.jsonl", inputs=read | {"seeds": "e"})
+    assert "train.seeds was '/old/seeds.jsonl', is '/new/seeds.jsonl'" in error.message
+    assert "train.data" not in error.message
+
+
+def test_every_setting_that_names_what_is_read_is_known() -> None:
+    assert set(reads()) == {
+        "model.name", "model.revision", "generate.seeds", "generate.demonstrations", "generate.decontaminate", "train.data",
+        "train.seeds", "evaluate.adapters", "evaluate.user_oriented",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "sub/notes.txt"])
