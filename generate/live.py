@@ -24,6 +24,8 @@ from self_instruct.settings import GenerateSettings
 
 POLL_S = 5.0
 RATE_WINDOW_S = 120.0
+SHOWN_RULES = 3
+NO_CANDIDATE = "no_items"  # the rule that rejects a completion without candidates
 FEWEST_CANDIDATES = 50  # before so many the acceptance curve is noise, and no end is foretold
 # The engines' names for one thing: vLLM's (in process and served), and those of the others.
 GAUGES = {
@@ -68,7 +70,7 @@ class Live:
         self.counters: dict[str, float] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
         self._sent = self._committed = 0
-        self._rates: deque[tuple[float, int, int]] = deque()
+        self._rates: deque[tuple[float, int, int, int]] = deque()
 
     def tell(self, kind: str, record: Any) -> None:
         """Hear of a record by its kind; of `sent` and `committed` the number of a bootstrapping request."""
@@ -82,7 +84,7 @@ class Live:
             case "rejection":
                 self._counts[record.step, record.rule] += 1
                 if record.step == "instruction":
-                    self.curve.count(False)
+                    self.curve.count(False, candidate=record.rule != NO_CANDIDATE)
             case "instruction":
                 self.curve.count(True)
                 self._progress.advance(1)
@@ -101,19 +103,19 @@ class Live:
             self.counters = await self._engine.metrics() or self.counters
         row = self._row()
         self._metrics.write(session=self._session, **row)
-        self._progress.advance(0, sentence(row), row.get("eta_s"))
+        self._progress.estimate(sentence(row), row.get("eta_s"))
 
     def _row(self) -> dict[str, Any]:
         generate, curve, engine = self._settings, self.curve, self._engine
         now = time.monotonic()
         if not engine.asked:
             self._rates.clear()  # what comes from the journal comes at no engine's speed
-        self._rates.append((now, curve.candidates, engine.asked_output_tokens))
+        self._rates.append((now, curve.counted, curve.candidates, engine.asked_output_tokens))
         while now - self._rates[0][0] > RATE_WINDOW_S and len(self._rates) > 2:
             self._rates.popleft()
-        then, candidates, tokens = self._rates[0]
+        then, counted, candidates, tokens = self._rates[0]
         seconds = max(now - then, 1e-9)
-        speed = (curve.candidates - candidates) / seconds
+        speed = (curve.counted - counted) / seconds
         row: dict[str, Any] = {
             "accepted": curve.accepted,
             "candidates": curve.candidates,
@@ -124,18 +126,18 @@ class Live:
             "answered": engine.answered,
             "asked": engine.asked,
             "open": engine.open,
-            "candidates_per_s": round(speed, 2),
+            "candidates_per_s": round((curve.candidates - candidates) / seconds, 2),
             "output_tokens_per_s": round((engine.asked_output_tokens - tokens) / seconds, 1),
             **gauges(self.counters),
         }
         forecast = None
-        if curve.candidates >= FEWEST_CANDIDATES:
-            most = generate.max_requests * curve.candidates / self._committed if self._committed else math.inf
-            forecast = curve.forecast(
-                target=generate.target_instructions, min_acceptance=generate.min_acceptance, most_candidates=most
-            )
-        if forecast and speed and math.isfinite(forecast.candidates):
-            row["eta_s"] = round(max(forecast.candidates - curve.candidates, 0.0) / speed, 1)
+        over = curve.over(generate) or self._committed >= generate.max_requests  # how long the rest takes, no curve knows
+        if curve.counted >= FEWEST_CANDIDATES and not over:
+            most = generate.max_requests * curve.counted / self._committed if self._committed else math.inf
+            forecast = curve.forecast(target=generate.target_instructions, min_acceptance=generate.min_acceptance, most=most)
+        if forecast and speed and math.isfinite(forecast.counted):
+            if forecast.counted > curve.counted:
+                row["eta_s"] = round((forecast.counted - curve.counted) / speed, 1)
             row["expected"] = round(forecast.accepted)
             row["ends_by"] = forecast.ends_by
         return row
@@ -158,6 +160,15 @@ def _neighbour(one: Neighbour) -> dict[str, Any]:
     return {"id": one.id, "score": one.score}
 
 
+def _most_rejected(row: Mapping[str, Any]) -> str:
+    """The rules of step 1 that rejected most so far, with their shares of what was judged: all candidates, and completions
+    without any."""
+    rules: Mapping[str, int] = row["rejected"].get("instruction", {})
+    judged = row["accepted"] + sum(rules.values())
+    most = sorted(rules.items(), key=lambda pair: (-pair[1], pair[0]))[:SHOWN_RULES]
+    return ", ".join(f"{rule} {count / judged:.0%}" for rule, count in most)
+
+
 def sentence(row: Mapping[str, Any]) -> str:
     """The live line's words for a row of metrics."""
     parts = [
@@ -173,6 +184,8 @@ def sentence(row: Mapping[str, Any]) -> str:
     if "prefix_hit_rate" in row:
         parts.append(f"prefix hits {row['prefix_hit_rate']:.0%}")
     parts.append(f"lag {row['lag']}")
+    if rejected := _most_rejected(row):
+        parts.append(f"rejected: {rejected}")
     if row.get("ends_by", "target_instructions") != "target_instructions":
         parts.append(f"will end by {row['ends_by']} at about {row['expected']}")
     return ", ".join(parts)

@@ -23,6 +23,7 @@ from self_instruct.generate.card import Made
 from self_instruct.generate.inputs import Inputs
 from self_instruct.generate.live import HITS, QUERIES, Live
 from self_instruct.generate.pipeline import Pipeline, Result
+from self_instruct.generate.pool import shown_seeds
 from self_instruct.generate.products import ACCEPTED, REJECTED
 from self_instruct.generate.token_counts import Counter, TokenCounts
 from self_instruct.journal import Journal
@@ -45,18 +46,24 @@ class Outcome:
     most_open: int
 
 
-async def run(stage: Path, inputs: Inputs, start: Callable[[], Awaitable[Engine]], load: Callable[[], Counter]) -> Outcome:
+async def run(
+    stage: Path,
+    inputs: Inputs,
+    start: Callable[[], Awaitable[Engine]],
+    load: Callable[[], Counter],
+    revision: str | None = None,
+) -> Outcome:
     """Run the pipeline to its end in the folder `stage`, going on from its journal.
 
     `start` starts the engine and `load` the tokenizer; each is called at the first request or prompt that the journal
-    doesn't hold. Raises what the pipeline raises, and OSError where the journal can't be written; cancelled, it closes
-    everything in order.
+    doesn't hold. `revision`: the commit of a hub model, noted for the card. Raises what the pipeline raises, and OSError
+    where the journal can't be written; cancelled, it closes everything in order.
     """
     session = 1 + len(starts(stage))
 
     async def begin() -> Engine:
         noted = {"session": session, "started_s": round(time.time(), 3)}
-        _note(stage, "start", **noted, versions=rundir.versions(), hardware=hardware.summary())
+        _note(stage, "start", **noted, revision=revision, versions=rundir.versions(), hardware=hardware.summary())
         engine = await start()
         if inputs.settings.model.engine in CACHING:
             shown = inputs.demonstrations
@@ -131,23 +138,21 @@ def replay(stage: Path, inputs: Inputs) -> tuple[Result, tuple[Record, ...]]:
 
 
 def starts(stage: Path) -> list[dict[str, Any]]:
-    """The sessions that asked an engine for something, in order: number, start (UNIX time), versions, hardware."""
+    """The sessions that asked an engine for something, in order: number, start (UNIX time), model's commit, versions, hardware."""
     return [record for record in journal.read(stage / SESSIONS) if record.get("event") == "start"]
 
 
 def made(stage: Path, inputs: Inputs, records: tuple[Record, ...], hashes: Mapping[str, str]) -> Made:
-    """What the card says beside the records; the versions are those of the last session that asked for something.
-
-    Raises RunFolderError where none did.
-    """
+    """What the card says beside the records. Raises RunFolderError where no session asked for something."""
     found = starts(stage)
     if not found:
         raise RunFolderError(f"{stage / SESSIONS}: no session in it", hint="restore the file from a copy of the run folder")
     return Made(
         settings=inputs.settings,
         inputs=hashes,
-        versions=found[-1]["versions"],
+        starts=found,
         seeds=len(inputs.seeds),
+        shown=len(shown_seeds(inputs.seeds, inputs.settings.generate)),
         sessions=work(records),
     )
 

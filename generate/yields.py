@@ -42,9 +42,9 @@ class Yield:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """Where a run is likely to end: after how many candidates, with how many accepted, and by which setting."""
+    """Where a run is likely to end: after how many that the curve counts, with how many accepted, and by which setting."""
 
-    candidates: float
+    counted: float
     accepted: float
     ends_by: str
 
@@ -52,19 +52,23 @@ class Forecast:
 class Curve:
     """How many were accepted after each candidate, and how that goes on.
 
-    The pool fills up, so that each further instruction costs more candidates. Ours to choose: accepted = k · candidates^b,
-    the law by which a text's vocabulary grows (Heaps); b, at most 1, comes from the last doubling of the candidates, and k
+    A completion without any counts here as one rejected, as in `Yield`, but isn't one of the `candidates`.
+
+    The pool fills up, so that each further instruction costs more candidates. Ours to choose: accepted = k · counted^b,
+    the law by which a text's vocabulary grows (Heaps); b, at most 1, comes from the last doubling of the count, and k
     from where the curve stands. With b = 1 the acceptance stays as it is.
     """
 
     def __init__(self) -> None:
         self._accepted = array("I", [0])
+        self.candidates = 0
 
-    def count(self, accepted: bool) -> None:
+    def count(self, accepted: bool, *, candidate: bool = True) -> None:
         self._accepted.append(self._accepted[-1] + accepted)
+        self.candidates += candidate
 
     @property
-    def candidates(self) -> int:
+    def counted(self) -> int:
         return len(self._accepted) - 1
 
     @property
@@ -73,25 +77,31 @@ class Curve:
 
     def acceptance(self, window: int) -> float:
         """Share of accepted candidates over the last `window`; 0 before the first."""
-        taken = min(window, self.candidates)
-        return (self.accepted - self._accepted[self.candidates - taken]) / taken if taken else 0.0
+        taken = min(window, self.counted)
+        return (self.accepted - self._accepted[self.counted - taken]) / taken if taken else 0.0
+
+    def over(self, settings: GenerateSettings) -> bool:
+        """Whether these counts have ended the run, by the two settings that `Yield` looks at."""
+        window = settings.acceptance_window
+        dry = self.counted >= window and self.acceptance(window) < settings.min_acceptance
+        return dry or self.accepted >= settings.target_instructions
 
     @property
     def exponent(self) -> float:
         """The b above."""
-        half = self.candidates // 2
+        half = self.counted // 2
         before = self._accepted[half]
         if not before:
             return 1.0
-        return min(1.0, math.log(self.accepted / before) / math.log(self.candidates / half))
+        return min(1.0, math.log(self.accepted / before) / math.log(self.counted / half))
 
-    def forecast(self, *, target: int, min_acceptance: float, most_candidates: float = math.inf) -> Forecast | None:
-        """The first of: `target` accepted, the curve's slope under `min_acceptance`, `most_candidates`. None without data."""
+    def forecast(self, *, target: int, min_acceptance: float, most: float = math.inf) -> Forecast | None:
+        """The first of: `target` accepted, the curve's slope under `min_acceptance`, `most` counted. None without data."""
         if not self.accepted:
             return None
-        now, b = float(self.candidates), self.exponent
-        ends = [(most_candidates, "max_requests")]
-        # Where the slope b · k · candidates^(b - 1) falls to the floor; with b = 1 it never does.
+        now, b = float(self.counted), self.exponent
+        ends = [(most, "max_requests")]
+        # Where the slope b · k · counted^(b - 1) falls to the floor; with b = 1 it never does.
         slope = b * self.accepted / now
         if min_acceptance and slope <= min_acceptance:
             ends.append((now, "min_acceptance"))
@@ -100,8 +110,8 @@ class Curve:
         if b > 0 or target <= self.accepted:
             ends.append((_grown(now, target / self.accepted, 1 / b) if target > self.accepted else now, "target_instructions"))
         # Of equals the target, as in `Yield`.
-        candidates, ends_by = min(reversed(ends), key=lambda end: end[0])
-        return Forecast(candidates=candidates, accepted=_grown(self.accepted, candidates / now, b), ends_by=ends_by)
+        counted, ends_by = min(reversed(ends), key=lambda end: end[0])
+        return Forecast(counted=counted, accepted=_grown(self.accepted, counted / now, b), ends_by=ends_by)
 
 
 def _grown(start: float, factor: float, power: float) -> float:

@@ -14,13 +14,14 @@ from self_instruct.generate import prompts
 from self_instruct.generate.card import Made
 from self_instruct.generate.export import write_products
 from self_instruct.generate.pipeline import Pipeline, Result
+from self_instruct.generate.pool import shown_seeds
 from self_instruct.generate.session import work
 from self_instruct.loading import shipped
 from self_instruct.records import Request
 from self_instruct.seedbank import load_seeds, seed_file
 from self_instruct.settings import Settings
 
-VERSIONS = {"self-instruct": "0.1.0", "datasets": "5.2.0"}
+STARTS = [{"started_s": 1_700_000_000.0, "versions": {"self-instruct": "0.1.0", "datasets": "5.2.0"}, "revision": None}]
 
 
 def generated(run: Path, script: Callable[[Request], str] | None = None, **generate: Any) -> tuple[Result, Made]:
@@ -45,6 +46,13 @@ def generated(run: Path, script: Callable[[Request], str] | None = None, **gener
         "demonstrations": rundir.sha256(demonstrations),
         "model": "ab" * 32,
     }
-    made = Made(settings=settings, inputs=inputs, versions=VERSIONS, seeds=len(seeds), sessions=work(engine.records()))
+    made = Made(
+        settings=settings,
+        inputs=inputs,
+        seeds=len(seeds),
+        shown=len(shown_seeds(seeds, settings.generate)),
+        starts=STARTS,
+        sessions=work(engine.records()),
+    )
     write_products(stage, result, made)
     return result, made

@@ -35,7 +35,7 @@ class Model:
 
     `reference`: the name as the config has it. `context`: the model's longest sequence, in tokens.
     `fingerprint`: hex SHA-256 over config.json, the tokenizer's files, the names and sizes (not the contents) of the
-    weight files and, for a hub model, the commit.
+    weight files and, for a hub model, the commit. `revision`: that commit; none for another model.
     """
 
     reference: str
@@ -46,6 +46,7 @@ class Model:
     eos_token: str
     eos_token_id: int
     architecture: str
+    revision: str | None = None
 
 
 def resolve(model: ModelSettings) -> Model:
@@ -71,7 +72,7 @@ def resolve(model: ModelSettings) -> Model:
 _NAMES = "a model is `embedded`, a folder with config.json, tokenizer and weights, or a hub id such as Qwen/Qwen3-1.7B-Base"
 
 
-def _read(reference: str, source: Literal["embedded", "local", "hub"], path: Path, commit: str = "") -> Model:
+def _read(reference: str, source: Literal["embedded", "local", "hub"], path: Path, commit: str | None = None) -> Model:
     if not (path / "config.json").is_file():
         if (path / "adapter_config.json").is_file():
             raise ConfigError(f"model.name: {path}: a LoRA adapter, not a model", hint="name its base model here")
@@ -90,11 +91,12 @@ def _read(reference: str, source: Literal["embedded", "local", "hub"], path: Pat
         reference=reference,
         source=source,
         path=str(path),
-        fingerprint=_fingerprint([path / "config.json", *tokenizer, *extra], weights, commit),
+        fingerprint=_fingerprint([path / "config.json", *tokenizer, *extra], weights, commit or ""),
         context=_context(path, config),
         eos_token=eos_token,
         eos_token_id=eos_token_id,
         architecture=architectures[0],
+        revision=commit,
     )
 
 

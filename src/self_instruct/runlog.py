@@ -67,30 +67,34 @@ class Progress:
         self._said = -1
         self._note = ""
         self._left_s: float | None = None
+        self._estimated = False
         self._started = time.monotonic()
         self._last = self._started
         self._bar = tqdm(total=total, desc=what, unit=f" {unit}", dynamic_ncols=True) if sys.stderr.isatty() else None
 
-    def advance(self, steps: int = 1, note: str = "", left_s: float | None = None) -> None:
-        """Count `steps` more, show `note` beside the count, and `left_s` (the caller's estimate, seconds) in place of ours."""
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Count `steps` more and show `note` beside the count."""
         self.done += steps
         self._note = note or self._note
-        self._left_s = self._left_s if left_s is None else left_s
         if self._bar is not None:
-            shown = self._note
-            if self._left_s is not None:
-                self._bar.bar_format = WITHOUT_REST
-                shown = f"{shown}, about {duration(self._left_s)} left"
-            self._bar.set_postfix_str(shown, refresh=False)
+            left = "" if self._left_s is None else f", about {duration(self._left_s)} left"
+            self._bar.set_postfix_str(self._note + left, refresh=False)
             self._bar.update(steps)
         elif time.monotonic() - self._last >= LINE_EVERY_S:
             self._say()
+
+    def estimate(self, note: str, left_s: float | None) -> None:
+        """Show `note`, and from now on the caller's estimate of the seconds left in place of ours; None: nobody knows."""
+        self._estimated, self._left_s = True, left_s
+        if self._bar is not None:
+            self._bar.bar_format = WITHOUT_REST
+        self.advance(0, note)
 
     def _say(self) -> None:
         self._last, self._said = time.monotonic(), self.done
         spent = self._last - self._started
         left_s = self._left_s
-        if left_s is None and self.done:
+        if not self._estimated and self.done:
             left_s = spent / self.done * (self.total - self.done)
         left = f", about {duration(left_s)} left" if left_s is not None and self.done < self.total else ""
         note = f", {self._note}" if self._note else ""

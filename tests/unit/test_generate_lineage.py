@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 from self_instruct import commandline, corpus, journal, rundir
+from self_instruct.engine_journaled import payload_hash
 from self_instruct.errors import DataError, RunFolderError
 from self_instruct.generate import prompts
 from self_instruct.generate.cli import main
 from self_instruct.generate.lineage import Lineage, tell, trace
+from self_instruct.records import Request, Sampling
 from self_instruct.seedbank import load_seeds
+from self_instruct.settings import GenerateSettings
 
 SEEDS = {task.id: task.instruction for task in load_seeds()}
 
@@ -68,7 +71,6 @@ def test_every_row_leads_to_its_completions_and_the_instructions_shown(run: Path
 def test_the_prompt_is_the_one_that_was_sent(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rebuilt from the ids of the parents; the pipeline's own prompts are seen by asking it again."""
     from self_instruct.engine_journaled import JournaledEngine
-    from self_instruct.records import Request
 
     sent: dict[str, str] = {}
     generate = JournaledEngine.generate
@@ -82,6 +84,42 @@ def test_the_prompt_is_the_one_that_was_sent(run: Path, monkeypatch: pytest.Monk
     for row in rows(run)[::9]:
         found = traced(run, row["id"])
         assert found.prompt == sent[f"bootstrap-{found.task.instruction.request:06d}"]
+
+
+def test_the_prompts_of_steps_2_and_3_have_the_hash_that_the_journal_has(run: Path) -> None:
+    payloads = {one["id"]: one["payload"] for one in journal.read(run / "generate" / "journal" / "completions.jsonl")}
+    defaults = GenerateSettings()
+    # The tiny config's 64 new tokens, for both kinds.
+    step_3 = Sampling(
+        max_tokens=64,
+        presence_penalty=defaults.instance_presence_penalty,
+        stop=prompts.instance_stops(defaults.max_instances),
+    )
+    kinds = set()
+    for row in rows(run)[::5]:
+        found = traced(run, row["id"])
+        kinds.add(found.task.is_classification)
+        classify, instances = (f"{step}-{found.task.instruction.id}" for step in ("classify", "instances"))
+        asked = Request(
+            id=classify, prompt=found.classify_prompt, sampling=Sampling(max_tokens=1), choices=(prompts.YES, prompts.NO)
+        )
+        assert payload_hash(asked) == payloads[classify]
+        assert payload_hash(Request(id=instances, prompt=found.instances_prompt, sampling=step_3)) == payloads[instances]
+    assert kinds == {True, False}
+
+
+def test_demonstrations_are_told_by_their_length(run: Path) -> None:
+    whole = rows(run)
+    for verdict in (True, False):
+        found = traced(run, next(row["id"] for row in whole if row["is_classification"] == verdict))
+        shown = found.demonstrations
+        head = shown.output_first if verdict else shown.input_first
+        text, task = tell(found), f"  Task: {found.task.instruction.text}\n"
+        place = "characters of demonstrations from journal/inputs/demonstrations"
+        cue = "  Example 1\n  Class label:\n\n" if verdict else "  Example 1\n\n"
+        assert f"prompt of step 3\n  ({len(head)} {place})\n{task}{cue}" in text
+        assert f"prompt of step 2\n  ({len(shown.classification)} {place})\n{task}  {prompts.QUESTION}\n\n" in text
+        assert found.instances_prompt.startswith(head) and head[:200] not in text
 
 
 def test_the_command_prints_all_of_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

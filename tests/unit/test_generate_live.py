@@ -100,10 +100,56 @@ def test_a_row_counts_by_rule_and_foretells_the_end(tmp_path: Path, now: list[fl
     assert (row["eta_s"], row["expected"], row["ends_by"]) == (940.0, 1000, "target_instructions")
     assert sentence(row) == (
         "50% of the last candidates accepted, 2.0 candidates/s, 15 output tokens/s, 31 running, 4 waiting, KV cache 25%, "
-        "prefix hits 96%, lag 40"
+        "prefix hits 96%, lag 40, rejected: not_novel 50%"
     )
     assert [record["kind"] for record in read(tmp_path / "accepted.jsonl")] == ["instruction"] * 60
     assert [record["rule"] for record in read(tmp_path / "rejected.jsonl")] == ["not_novel"] * 60 + ["empty_output"]
+
+
+def test_the_line_names_the_rules_that_reject_most(tmp_path: Path, now: list[float]) -> None:
+    shown = made(tmp_path, Counted({}))
+    dropped = {"too_short": 1, "keyword": 3, "not_novel": 9, "cut_off": 3, "no_items": 2}
+    for rule, count in dropped.items():
+        for number in range(count):
+            shown.tell("rejection", rejection(number, rule=rule))
+    for number in range(7):
+        shown.tell("rejection", rejection(number, "instance", "malformed"))
+    for number in range(32):
+        shown.tell("instruction", instruction(number))
+    asyncio.run(shown.write())
+    row = rows(tmp_path)[-1]
+    assert sentence(row).endswith("lag 0, rejected: not_novel 18%, cut_off 6%, keyword 6%")
+    # What had no items is no candidate, as in the manifest, but lowers the acceptance.
+    assert (row["candidates"], row["accepted"], row["acceptance"]) == (48, 32, 0.64)
+
+
+@pytest.mark.parametrize(
+    ("generate", "rejections"),
+    [
+        ({"target_instructions": 60}, 0),
+        ({"max_requests": 60}, 0),
+        ({"min_acceptance": 0.5, "acceptance_window": 60}, 60),
+    ],
+)
+def test_no_time_is_foretold_once_only_instances_are_missing(
+    tmp_path: Path, now: list[float], generate: dict[str, Any], rejections: int
+) -> None:
+    shown = made(tmp_path, Counted({}), **generate)
+    shown._engine.asked = 1
+    asyncio.run(shown.write())
+    for number in range(60 - 1):
+        shown.tell("committed", number)
+        shown.tell("instruction", instruction(number))
+    now[0] += 10
+    asyncio.run(shown.write())
+    assert rows(tmp_path)[-1]["eta_s"] > 0
+    shown.tell("committed", 59)
+    shown.tell("instruction", instruction(59))
+    for number in range(rejections):
+        shown.tell("rejection", rejection(number))
+    now[0] += 10
+    asyncio.run(shown.write())
+    assert "eta_s" not in rows(tmp_path)[-1]
 
 
 def test_another_end_than_the_target_is_said(tmp_path: Path, now: list[float]) -> None:

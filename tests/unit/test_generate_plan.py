@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,9 @@ def records(first: int, rest: int) -> list[dict[str, Any]]:
 
 def test_each_step_grows_with_its_own_count() -> None:
     settings = GenerateSettings(target_instructions=1000, min_acceptance=0.0)
-    made = predict(settings, curve(100, 50), records(10, 100), product_bytes=5000, most_open=20, most_running=64)
+    made = predict(
+        settings, curve(100, 50), records(10, 100), product_bytes=5000, rejected_bytes=1000, most_open=20, most_running=64
+    )
     # 100 candidates in 10 requests, half accepted: 200 requests make 1,000 instructions, with 2,000 other completions.
     assert (made["requests"], made["requests_at_constant_acceptance"], made["accepted"]) == (200, 200, 1000)
     assert (made["completions"], made["ends_by"]) == (2200, "target_instructions")
@@ -61,7 +65,7 @@ def test_a_falling_curve_costs_more_and_a_limit_ends_it() -> None:
     for number in range(100):
         falling.count(number < 40 or number % 2 == 0)
     settings = GenerateSettings(target_instructions=1000, min_acceptance=0.0)
-    sized = {"product_bytes": 0, "most_open": 64, "most_running": 64}
+    sized = {"product_bytes": 0, "rejected_bytes": 0, "most_open": 64, "most_running": 64}
     made = predict(settings, falling, records(10, 140), **sized)
     assert made["requests"] > made["requests_at_constant_acceptance"] == 143
     assert not [line for line in describe(made) if "requests open" in line]
@@ -72,9 +76,54 @@ def test_a_falling_curve_costs_more_and_a_limit_ends_it() -> None:
     assert dry["ends_by"] == "min_acceptance" and dry["accepted"] < 1000
 
 
+def test_rejected_rows_grow_with_the_requests() -> None:
+    falling = Curve()
+    for number in range(100):
+        falling.count(number < 40 or number % 2 == 0)
+    settings = GenerateSettings(target_instructions=1000, min_acceptance=0.0)
+
+    def planned(product: int, rejected: int) -> dict[str, Any]:
+        sizes = {"product_bytes": product, "rejected_bytes": rejected, "most_open": 64, "most_running": 64}
+        return predict(settings, falling, records(10, 140), **sizes)
+
+    nothing, made = planned(0, 0), planned(100_000, 0)
+    assert made["disk_bytes"] - nothing["disk_bytes"] == round(100_000 * 1000 / 70)
+    more = planned(100_000, 40_000)["disk_bytes"] - nothing["disk_bytes"]
+    assert more == round(60_000 * 1000 / 70 + 40_000 * made["requests"] / 10) > made["disk_bytes"] - nothing["disk_bytes"]
+
+
+def test_a_completion_without_candidates_counts_as_a_request_and_not_as_a_candidate() -> None:
+    with_empty = Curve()
+    for number in range(100):
+        with_empty.count(number % 2 == 0, candidate=number % 4 != 1)
+    settings = GenerateSettings(target_instructions=1000, min_acceptance=0.0)
+    made = predict(settings, with_empty, records(10, 0), product_bytes=0, rejected_bytes=0, most_open=9, most_running=9)
+    assert (made["requests"], made["trial"]["candidates"], made["trial"]["accepted"]) == (200, 75, 50)
+
+
+def test_the_rate_is_that_of_the_trials_middle() -> None:
+    """Of 40 s the first 10 and the last 10 are one request's; between them ten more write."""
+
+    def record(identity: str, asked_s: float, answered_s: float, tokens: int) -> dict[str, Any]:
+        times = {"session": 1, "asked_s": asked_s, "answered_s": answered_s}
+        return {"id": identity, "output_tokens": tokens, "prompt_tokens": 1, **times}
+
+    trial = [record("bootstrap-0", 0.0, 40.0, 400), *(record(f"classify-{n}", 10.0, 30.0, 200) for n in range(10))]
+    settings = GenerateSettings(target_instructions=50, min_acceptance=0.0)
+    sized = {"product_bytes": 0, "rejected_bytes": 0, "most_open": 9, "most_running": 9}
+    made = predict(settings, curve(100, 50), trial, **sized)
+    # 10 a second of the long one and 10 each of ten others; over the whole trial it would be 60.
+    assert (made["trial"]["output_tokens_per_s"], made["seconds"]) == (110.0, round(2400 / 110, 1))
+    # Where nothing was open in the middle, it is the whole trial's.
+    apart = [record("bootstrap-0", 0.0, 1.0, 100), record("classify-0", 99.0, 100.0, 100)]
+    assert predict(settings, curve(100, 50), apart, **sized)["trial"]["output_tokens_per_s"] == 2.0
+    at_once = [record("bootstrap-0", 3.0, 3.0, 100)]
+    assert predict(settings, curve(100, 50), at_once, **sized)["trial"]["output_tokens_per_s"] == pytest.approx(100_000)
+
+
 def test_nothing_accepted_is_nothing_to_plan_with() -> None:
     with pytest.raises(DataError, match="accepted nothing"):
-        predict(GenerateSettings(), curve(20, 0), records(4, 0), product_bytes=0, most_open=1, most_running=1)
+        predict(GenerateSettings(), curve(20, 0), records(4, 0), product_bytes=0, rejected_bytes=0, most_open=1, most_running=1)
 
 
 def test_the_command_touches_no_run_and_predicts_what_the_run_does(
@@ -97,6 +146,20 @@ def test_the_command_touches_no_run_and_predicts_what_the_run_does(
     parts = [run / "generate" / part for part in ("journal", "corpus", "exports")]
     written = sum(path.stat().st_size for part in parts for path in part.rglob("*") if path.is_file())
     assert written / 3 < plan["disk_bytes"] < 3 * written
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_trial_leaves_nothing(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int
+) -> None:
+    async def interrupted(*_: Any, **__: Any) -> Any:
+        assert len(list(temporary.iterdir())) == 1
+        signal.raise_signal(number)
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(engines, "open_engine", interrupted)
+    assert commandline.run(main, ["plan", "--config", "configs/tiny.yaml", "--set", "model.engine=scripted"]) == status
+    assert not list(temporary.iterdir())
 
 
 def test_a_trial_that_fails_keeps_its_folder(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from self_instruct import commandline, engines
+from self_instruct import commandline, engines, rundir
+from self_instruct.engine_scripted import ScriptedEngine
 from self_instruct.generate import cli
 from self_instruct.loading import shipped
 from self_instruct.settings import Settings
@@ -85,6 +87,33 @@ def test_replaying_what_is_whole_changes_nothing(run: Path, replay: Replay) -> N
     before = files(run)
     assert replay(run)[0] == 0
     assert files(run) == before
+
+
+def test_a_card_of_several_sessions_and_a_hub_models_commit_comes_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Versions, days and the commit are in the journal alone."""
+    here, resolve, open_engine = rundir.versions(), engines.resolve_model, engines.open_engine
+    commit = "0123456789" * 4
+
+    async def dying(model: Any, settings: Any, *_: Any, **__: Any) -> ScriptedEngine:
+        return ScriptedEngine(seed=settings.run.seed, dies_after=10)
+
+    flags = ["--config", "configs/tiny.yaml", "--out", str(tmp_path / "run"), "--set", "model.engine=scripted"]
+    with monkeypatch.context() as patch:
+        patch.setattr(engines, "resolve_model", lambda settings: dataclasses.replace(resolve(settings), revision=commit))
+        patch.setattr(rundir, "versions", lambda: here | {"numba": "0.1"})
+        patch.setattr(engines, "open_engine", dying)
+        assert commandline.run(cli.main, flags) == 2
+        patch.setattr(rundir, "versions", lambda: here | {"numba": "0.2"})
+        patch.setattr(engines, "open_engine", open_engine)
+        assert commandline.run(cli.main, flags) == 0
+    before = files(tmp_path / "run")
+    card = (tmp_path / "run" / "generate" / "corpus" / "README.md").read_text()
+    assert f"| revision | `{commit}` |" in card and "| numba | 0.1, 0.2 |" in card and "| sessions begun on, UTC | 20" in card
+    shutil.rmtree(tmp_path / "run" / "generate" / "corpus")
+    assert commandline.run(cli.main, ["replay", str(tmp_path / "run")]) == 0
+    assert files(tmp_path / "run") == before
 
 
 def test_a_spoilt_product_is_mended(run: Path, replay: Replay) -> None:
@@ -170,7 +199,6 @@ def test_unfinished_or_damaged_is_one_line_and_nothing_changes(
 
 
 def test_other_bytes_are_refused_with_the_versions_that_differ(run: Path, replay: Replay, monkeypatch: pytest.MonkeyPatch) -> None:
-    from self_instruct import rundir
     from self_instruct.generate import export
 
     here = rundir.versions()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 import json
 import os
@@ -235,10 +236,31 @@ def test_every_session_has_its_own_numbers(tmp_path: Path, run: Run, monkeypatch
     assert sorted(record["number"] for record in records) == sorted({record["number"] for record in records})
     starts = session.starts(stage)
     assert [row["session"] for row in starts] == [1, 2, 3]
+    assert [row["revision"] for row in starts] == [None, None, None]
     assert starts[0]["versions"]["self-instruct"] and starts[0]["hardware"]["cores"] > 0
     rows = journal.read(stage / "metrics.jsonl")
     assert {row["session"] for row in rows} == {1, 2, 3}
     assert (rows[-1]["accepted"], rows[-1]["asked"]) == (40, facts["sessions"][-1]["asked"])
+
+
+def test_metrics_count_the_candidates_that_the_manifest_counts(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A completion without items is no candidate."""
+    script = ScriptedEngine(seed=42)
+
+    class Silent(ScriptedEngine):
+        async def generate(self, request: Request) -> Completion:
+            made = await script.generate(request)
+            return dataclasses.replace(made, text="") if request.id in ("bootstrap-000001", "bootstrap-000003") else made
+
+    async def open_silent(*_: Any, **__: Any) -> ScriptedEngine:
+        return Silent(seed=42)
+
+    monkeypatch.setattr(engines, "open_engine", open_silent)
+    assert run()[0] == 0
+    stage = tmp_path / "run" / "generate"
+    facts = json.loads((stage / "manifest.json").read_text())["facts"]
+    assert facts["rejected"]["instruction"]["no_items"] == 2
+    assert journal.read(stage / "metrics.jsonl")[-1]["candidates"] == facts["candidates"]
 
 
 def test_the_rate_of_a_session_is_from_its_first_request_to_its_last_answer() -> None:

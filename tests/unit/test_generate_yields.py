@@ -26,7 +26,7 @@ def test_a_power_law_is_found_and_goes_on(exponent: float) -> None:
     assert curve.exponent == pytest.approx(exponent, abs=0.01)
     found = curve.forecast(target=2 * curve.accepted, min_acceptance=0.0)
     assert found is not None
-    assert found.candidates == pytest.approx(4000 * 2 ** (1 / exponent), rel=0.02)
+    assert found.counted == pytest.approx(4000 * 2 ** (1 / exponent), rel=0.02)
     assert (found.ends_by, round(found.accepted)) == ("target_instructions", 2 * curve.accepted)
 
 
@@ -36,11 +36,11 @@ def test_constant_acceptance_is_a_line() -> None:
         curve.count(number % 2 == 0)
     assert (curve.exponent, curve.acceptance(50), curve.candidates, curve.accepted) == (1.0, 0.5, 200, 100)
     found = curve.forecast(target=1000, min_acceptance=0.3)
-    assert found is not None and (found.candidates, found.ends_by) == (2000, "target_instructions")
+    assert found is not None and (found.counted, found.ends_by) == (2000, "target_instructions")
     found = curve.forecast(target=1000, min_acceptance=0.6)
-    assert found is not None and (found.candidates, found.accepted, found.ends_by) == (200, 100, "min_acceptance")
-    found = curve.forecast(target=1000, min_acceptance=0.3, most_candidates=500)
-    assert found is not None and (found.candidates, found.accepted, found.ends_by) == (500, 250, "max_requests")
+    assert found is not None and (found.counted, found.accepted, found.ends_by) == (200, 100, "min_acceptance")
+    found = curve.forecast(target=1000, min_acceptance=0.3, most=500)
+    assert found is not None and (found.counted, found.accepted, found.ends_by) == (500, 250, "max_requests")
 
 
 def test_novelty_that_dries_up_is_foretold() -> None:
@@ -48,7 +48,7 @@ def test_novelty_that_dries_up_is_foretold() -> None:
     found = curve.forecast(target=100_000, min_acceptance=0.02)
     assert found is not None and found.ends_by == "min_acceptance"
     # The slope 5 / sqrt(n) is 0.02 at n = 62,500.
-    assert found.candidates == pytest.approx(62_500, rel=0.05)
+    assert found.counted == pytest.approx(62_500, rel=0.05)
     assert found.accepted == pytest.approx(2500, rel=0.03)
 
 
@@ -59,7 +59,7 @@ def test_no_data_no_forecast_and_a_reached_target_is_now() -> None:
     for _ in range(8):
         curve.count(True)
     found = curve.forecast(target=5, min_acceptance=0.1)
-    assert found is not None and (found.candidates, found.accepted, found.ends_by) == (8, 8, "target_instructions")
+    assert found is not None and (found.counted, found.accepted, found.ends_by) == (8, 8, "target_instructions")
 
 
 def test_a_curve_that_stands_still_never_reaches_the_target() -> None:
@@ -68,8 +68,32 @@ def test_a_curve_that_stands_still_never_reaches_the_target() -> None:
         curve.count(number < 10)
     assert curve.exponent == 0.0
     found = curve.forecast(target=20, min_acceptance=0.0)
-    assert found is not None and math.isinf(found.candidates)
+    assert found is not None and math.isinf(found.counted)
     assert curve.forecast(target=20, min_acceptance=0.02).ends_by == "min_acceptance"  # type: ignore[union-attr]
+
+
+def test_a_completion_without_candidates_lowers_the_acceptance_and_is_no_candidate() -> None:
+    """As in `Yield`, which ends the run."""
+    settings = GenerateSettings(acceptance_window=10, min_acceptance=0.3, target_instructions=1000)
+    curve, counts = Curve(), Yield(settings)
+    for number in range(40):
+        accepted, candidate = number < 20, number % 4 != 3
+        assert curve.over(settings) == bool(counts.stopped_by)
+        curve.count(accepted and candidate, candidate=candidate)
+        counts.count(accepted=accepted and candidate, candidate=candidate)
+        assert (curve.candidates, curve.accepted) == (counts.candidates, counts.accepted)
+        assert curve.acceptance(10) == counts.acceptance
+        if counts.stopped_by:
+            break
+    assert (curve.counted, curve.candidates, counts.stopped_by) == (27, 21, "min_acceptance")
+    found = curve.forecast(target=1000, min_acceptance=0.0, most=52)
+    assert found is not None and (found.counted, found.ends_by) == (52, "max_requests")
+
+
+def test_a_reached_target_is_over() -> None:
+    curve = Curve()
+    curve.count(True)
+    assert curve.over(GenerateSettings(target_instructions=1)) and not curve.over(GenerateSettings(target_instructions=2))
 
 
 def test_dried_up_names_the_setting_and_what_there_is() -> None:

@@ -46,7 +46,7 @@ def change(path: Path, **values: Any) -> None:
 def test_a_local_folder_is_read_by_hand(tiny_model: Path) -> None:
     model = resolve(tiny_model)
     assert (model.source, model.path, model.architecture) == ("local", str(tiny_model), "LlamaForCausalLM")
-    assert (model.context, model.eos_token, model.eos_token_id) == (4096, "<end>", 1)
+    assert (model.context, model.eos_token, model.eos_token_id, model.revision) == (4096, "<end>", 1, None)
 
 
 def test_a_local_model_imports_no_hub_client_and_no_torch(tiny_model: Path) -> None:
@@ -239,6 +239,7 @@ def test_the_embedded_model_is_an_ordinary_folder(embedded_model: Path) -> None:
     model = resolve("embedded")
     assert (model.source, model.path, model.context) == ("embedded", str(embedded_model), 8192)
     assert (model.eos_token, model.eos_token_id, model.architecture) == ("<|im_end|>", 2, "LlamaForCausalLM")
+    assert model.revision is None
 
 
 # The hub: a server on this machine that answers as the real one does
@@ -319,6 +320,7 @@ def test_a_hub_model_is_downloaded_once_and_then_needs_no_hub(tmp_path: Path, hu
     done = ask(tmp_path, "org/model", HF_ENDPOINT=hub)
     model = json.loads(done.stdout)
     assert (model["source"], model["reference"], model["eos_token_id"], model["context"]) == ("hub", "org/model", 1, 64)
+    assert model["revision"] == COMMIT, "the commit that `v1` stands for"
     files = {str(path.relative_to(model["path"])) for path in Path(model["path"]).rglob("*")}
     assert files == {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}
     assert json.loads(ask(tmp_path, "org/model", HF_HUB_OFFLINE="1").stdout) == model

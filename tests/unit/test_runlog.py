@@ -46,12 +46,15 @@ def test_a_line_every_30_s_with_the_time_left_by_the_steps(now: list[float], sai
 def test_the_callers_estimate_replaces_ours_also_before_the_first_step(now: list[float], said: list[str]) -> None:
     progress = Progress("instructions", 100, "accepted")
     now[0] = 31
-    progress.advance(0, "2 running", 7200.0)
+    progress.estimate("2 running", 7200.0)
     now[0] = 62
     progress.advance(50)
+    now[0] = 93
+    progress.estimate("1 running", None)
     assert said == [
         "instructions: 0 of 100 accepted in 31 s, about 2.0 h left, 2 running",
         "instructions: 50 of 100 accepted in 62 s, about 2.0 h left, 2 running",
+        "instructions: 50 of 100 accepted in 93 s, 1 running",
     ]
 
 
