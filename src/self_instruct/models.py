@@ -25,6 +25,7 @@ TOKENIZER_FILES = (
 )  # fmt: skip
 # Where the families keep the longest sequence (Llama and Qwen, GPT-2, MPT, Falcon and Bloom).
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "n_ctx")
+UNBOUND = 2**20  # tokens: the context of models with relative positions, which have no limit of their own
 HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
@@ -162,6 +163,8 @@ def _check_whole(weights: Path) -> None:
 
 
 def _context(path: Path, config: dict[str, Any]) -> int:
+    if config.get("relative_attention_num_buckets"):
+        return UNBOUND  # T5's `n_positions` is no limit, only what it was trained on
     for section in (config, config.get("text_config") or {}):
         for key in CONTEXT_KEYS:
             if isinstance(section.get(key), int) and section[key] > 0:

@@ -77,6 +77,7 @@ def test_the_fingerprint_covers_config_tokenizer_and_weight_sizes(tiny_model: Pa
     [
         ({"max_position_embeddings": None, "n_positions": 1024}, 1024),
         ({"max_position_embeddings": None, "text_config": {"max_position_embeddings": 32768}}, 32768),
+        ({"max_position_embeddings": None, "n_positions": 512, "relative_attention_num_buckets": 32}, 2**20),
     ],
 )
 def test_other_families_keep_the_context_elsewhere(tiny_model: Path, config: dict[str, Any], context: int) -> None:
