@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument(
         "--times", type=int, default=10, metavar="N", help="steady: bootstrapping requests, in max_num_seqs (default: 10)"
     )
-    parser.add_argument("--target", type=int, default=40, metavar="N", help="order: instructions wanted (default: 40)")
+    parser.add_argument("--target", type=int, default=150, metavar="N", help="order: instructions wanted (default: 150)")
     parser.add_argument("--keep", metavar="DIR", help="leave the runs' folders and engine logs there")
     arguments = parser.parse_args()
     runlog.configure()

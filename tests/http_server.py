@@ -13,7 +13,10 @@ Answer = Callable[[dict[str, Any]], Any]
 
 
 class HttpServer:
-    """Serves one model. `answer` may return a web.Response of its own or raise; `hold` is what every answer waits for."""
+    """Serves one model. `answer` may return a web.Response of its own or raise; `hold` is what every answer waits for.
+
+    Without `awake` it takes connections and answers nothing, as a stopped process does; without `counting` it hangs at /metrics.
+    """
 
     def __init__(self, model: str, *, context: int = 512, loras: tuple[str, ...] = (), answer: Answer | None = None) -> None:
         self.model, self.context, self.loras, self._answer = model, context, loras, answer
@@ -21,7 +24,10 @@ class HttpServer:
         self.connections: set[Any] = set()
         self.open = self.most_open = self.aborted = 0
         self.hold = asyncio.Event()
-        self.hold.set()
+        self.awake, self.counting = asyncio.Event(), asyncio.Event()
+        for event in (self.hold, self.awake, self.counting):
+            event.set()
+        self.looks = 0
         self.counters = {"hits": 100.0, "queries": 200.0}
         self.port = 0
         self._runner: web.AppRunner | None = None
@@ -49,12 +55,16 @@ class HttpServer:
 
     async def _models(self, request: web.Request) -> web.Response:
         self.connections.add(request.transport)
+        self.looks += 1
+        await self.awake.wait()
         base = {"id": self.model, "root": self.model, "parent": None, "max_model_len": self.context}
         loras = [{"id": path.rsplit("/", 1)[-1], "root": path, "parent": self.model} for path in self.loras]
         return web.json_response({"object": "list", "data": [base, *loras]})
 
     async def _metrics(self, request: web.Request) -> web.Response:
         self.connections.add(request.transport)
+        await self.awake.wait()
+        await self.counting.wait()
         return web.Response(
             text=(
                 "# TYPE vllm:prefix_cache_hits_total counter\n"
@@ -72,6 +82,7 @@ class HttpServer:
 
     async def _complete(self, request: web.Request) -> web.Response:
         self.connections.add(request.transport)
+        await self.awake.wait()
         body = await request.json()
         trial = body["prompt"] == [0]
         self.open += 1

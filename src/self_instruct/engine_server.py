@@ -1,7 +1,8 @@
 """vLLM servers behind the engine seam: one or several OpenAI-compatible addresses.
 
 Knows the protocol of `server_address`, not vLLM's Python API. Each request goes to the address with the fewest open
-ones. A lost address is asked with back-off until it is back, and what was open on it is sent again, to any.
+ones. A lost address is asked with back-off until it is back, and what was open on it is sent again, to any. One that
+is silent for long is asked whether it is there.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from self_instruct import choices, prometheus, server_address
@@ -18,12 +20,16 @@ from self_instruct.records import Completion, Request
 from self_instruct.runlog import log
 from self_instruct.server_address import Address, LostError
 from self_instruct.settings import Settings
+from self_instruct.tokenizing import HeadTokenizer
 
 if TYPE_CHECKING:
     from self_instruct.models import Model
 
 BACKOFF_S = 0.5  # between two looks at a lost address, doubled up to the longest (ours)
 LONGEST_BACKOFF_S = 15.0
+SILENCE_S = 60.0  # without an answer to any open request, after which a server is looked at (ours)
+CLOSE_TIMEOUT_S = 2.0  # a hung server doesn't read what is still to be written to it
+BUSY = (429, 503)  # says nothing of the request: not now
 AGAIN = "then run the same command again to go on from what is journaled"
 # The CPU build has no working `vllm` command: it asks for the version of the package `vllm`, which isn't installed.
 CPU_BUILDS_SERVE = "python -m vllm.entrypoints.launchers.api_server.entry --model"
@@ -35,7 +41,7 @@ class ServerEngine:
     """The servers of `run.engine.servers`. Make it with `await ServerEngine.start(…)`; end it with `await close()`."""
 
     def __init__(self, model: Model, settings: Settings, adapters: tuple[str, ...], tokenizer: Any) -> None:
-        self._tokenizer, self._settings = tokenizer, settings.run.engine
+        self._tokenize, self._settings = HeadTokenizer(tokenizer), settings.run.engine
         self._context = min(settings.model.max_length, model.context)
         self._session = server_address.connections()
         urls = [url.rstrip("/") for url in settings.run.engine.servers]
@@ -50,7 +56,7 @@ class ServerEngine:
             how=f"start it: {command}{f' --port {port}' if port.isdigit() else ''} (docs/engines.md)",
         )
         self._changed = asyncio.Condition()
-        self._recoveries: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
     @classmethod
@@ -74,7 +80,8 @@ class ServerEngine:
             for address in engine._addresses:
                 if address.lost_since is not None:
                     log.warning("going on without a server until it answers: %s", address.why)
-                    engine._recover(address)
+                    engine._begin(engine._look_until_back(address))
+            engine._begin(engine._watch())
         except BaseException:
             await engine.close()
             raise
@@ -90,18 +97,22 @@ class ServerEngine:
         lost = 0
         while True:
             address = await self._least_loaded()
+            if not address.open:
+                address.heard = time.monotonic()
             address.open += 1
             try:
                 answer = await address.complete({"model": address.names[request.adapter], **body})
             except LostError as loss:
-                self._lose(address, str(loss))
-                lost += 1
+                # One that refuses whatever it is asked says nothing of this request: `lost_timeout_s` bounds it.
+                lost += loss.status is None or (loss.status not in BUSY and address.refused_since is None)
+                self._lose(address, loss)
                 if lost > self._settings.restarts and not self._closing:
                     hint = f"see the servers' logs, {AGAIN}"
                     raise EngineDiedError(f"request {request.id} was lost {lost} times, last at {loss}", hint=hint) from None
             except ValueError as error:
                 raise EngineError(f"request {request.id}: {error}") from None
             else:
+                self._heard(address)
                 return _completion(request, len(body["prompt"]), heads, answer)
             finally:
                 address.open -= 1
@@ -113,20 +124,22 @@ class ServerEngine:
         """
         for address in self._addresses:
             address.counters.gauges = {}
-            if address.lost_since is None:
-                with contextlib.suppress(LostError, ValueError):
-                    address.counters.update(await address.ask("GET", "/metrics"))
+        await asyncio.gather(*(address.count() for address in self._up()))
         return prometheus.total([address.counters for address in self._addresses])
 
     async def close(self) -> None:
         """Close the connections; the servers abort what is open and go on running."""
         self._closing = True
-        for task in self._recoveries:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._recoveries, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for address in self._addresses:
+            address.cut_off()
         async with self._changed:
             self._changed.notify_all()
-        await self._session.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._session.close()
 
     def _body(self, request: Request) -> tuple[dict[str, Any], list[int]]:
         """What to ask, without the model's name, and the choices' tokens. Raises ValueError where it can't be served."""
@@ -152,10 +165,6 @@ class ServerEngine:
             raise ValueError(f"{len(ids)} tokens are too many for the maximum context length of {self._context}")
         return {"prompt": ids, "priority": request.priority, **NEUTRAL, **wanted}, heads
 
-    def _tokenize(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer(text).input_ids
-        return ids
-
     def _up(self) -> list[Address]:
         return [address for address in self._addresses if address.lost_since is None]
 
@@ -169,45 +178,77 @@ class ServerEngine:
                     return min(up, key=lambda address: address.open)
                 since = max(address.lost_since or 0.0 for address in self._addresses)
                 left = since + self._settings.lost_timeout_s - time.monotonic()
-                try:
-                    async with asyncio.timeout(max(left, 0.0)):
+                if left <= 0:
+                    said = f"no server has answered for {self._settings.lost_timeout_s:.0f} s: {self._complaints()}"
+                    raise EngineDiedError(said, hint=f"{self._wanted.how}; {AGAIN}")
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(left):
                         await self._changed.wait()
-                except TimeoutError:
-                    if not self._up() and not self._closing:
-                        said = f"no server has answered for {self._settings.lost_timeout_s:.0f} s: {self._complaints()}"
-                        raise EngineDiedError(said, hint=f"{self._wanted.how}; {AGAIN}") from None
 
-    def _lose(self, address: Address, why: str) -> None:
-        if address.lost_since is None and not self._closing:
-            address.lost_since, address.why = time.monotonic(), why
-            self._recover(address)
+    def _heard(self, address: Address) -> None:
+        """It has answered a request."""
+        address.heard, address.refused_since, address.pause = time.monotonic(), None, 0.0
 
-    def _recover(self, address: Address) -> None:
-        task = asyncio.create_task(self._look_until_back(address))
-        self._recoveries.add(task)
-        task.add_done_callback(self._recoveries.discard)
+    def _lose(self, address: Address, loss: LostError | EngineError) -> None:
+        """Look at it until it is back: at once where it may have been one connection only, else after a growing pause."""
+        if address.lost_since is not None or self._closing:
+            return
+        now = time.monotonic()
+        address.lost_since, address.why = now, str(loss)
+        if isinstance(loss, LostError) and loss.status is not None:
+            # A look finds a server that refuses all requests up again and again: only an answer ends its time.
+            address.lost_since = address.refused_since = address.refused_since or now
+            before, address.pause = address.pause, _longer(address.pause)
+            if before < address.pause == LONGEST_BACKOFF_S:  # told once, and not where it was busy for a moment
+                log.warning("a server answers no request: %s; %d others are up", loss, len(self._up()))
+        self._begin(self._look_until_back(address))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _look_until_back(self, address: Address) -> None:
-        """The first look is at once: often it was one connection only."""
-        pause = 0.0
+        pause, told = address.pause, False
         while True:
             await asyncio.sleep(pause)
             try:
                 await address.look(self._wanted)
                 break
             except (LostError, EngineError) as error:
-                if not pause:
+                if not told:
                     log.warning("lost a server: %s; %d others are up", address.why, len(self._up()))
-                address.why = str(error)
-            pause = min(max(2 * pause, BACKOFF_S), LONGEST_BACKOFF_S)
-        if pause:
+                address.why, told = str(error), True
+            pause = _longer(pause)
+        if told:
             log.info("%s answers again", address.url)
         async with self._changed:
             address.lost_since = None
             self._changed.notify_all()
 
+    async def _watch(self) -> None:
+        """Look at every server that has been silent for long: a request may take minutes, a look takes a moment."""
+        while True:
+            await asyncio.sleep(SILENCE_S / 4)
+            since = time.monotonic() - SILENCE_S
+            await asyncio.gather(*(self._check(address) for address in self._addresses if address.open and address.heard < since))
+
+    async def _check(self, address: Address) -> None:
+        asked = time.monotonic()
+        try:
+            await address.look(self._wanted)
+            address.heard = time.monotonic()
+        except (LostError, EngineError) as error:
+            if address.heard < asked:  # no request was answered meanwhile
+                self._lose(address, error)
+                address.cut_off()
+
     def _complaints(self) -> str:
         return "; ".join(address.why for address in self._addresses)
+
+
+def _longer(pause: float) -> float:
+    return min(max(2 * pause, BACKOFF_S), LONGEST_BACKOFF_S)
 
 
 def _completion(request: Request, prompt_tokens: int, heads: list[int], answer: Any) -> Completion:

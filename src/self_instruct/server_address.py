@@ -27,7 +27,14 @@ TCP_PROBES = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP
 
 
 class LostError(Exception):
-    """An address didn't answer, or answered that it can't serve anything now. Never leaves the engine."""
+    """An address didn't answer, or answered that it can't serve anything now. Never leaves the engine.
+
+    `status` is HTTP's where it answered; none where the connection broke or it was silent.
+    """
+
+    def __init__(self, why: str, status: int | None = None) -> None:
+        super().__init__(why)
+        self.status = status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,15 +50,20 @@ class Wanted:
 @dataclass(eq=False)
 class Address:
     """`open` requests, since when it is lost (none: it is up) and `why`; `names`: the served name of the base (None) and of
-    each adapter's folder."""
+    each adapter's folder; `heard`: when it last gave a sign of life; since when it only refuses (none: it doesn't), and the
+    `pause` before it is looked at after a loss, both until it answers a request."""
 
     url: str
     session: aiohttp.ClientSession
     open: int = 0
     lost_since: float | None = None
     why: str = ""
+    heard: float = 0.0
+    refused_since: float | None = None
+    pause: float = 0.0
     names: dict[str | None, str] = field(default_factory=dict)
     counters: prometheus.Counters = field(default_factory=prometheus.Counters)
+    _limits: set[asyncio.Timeout] = field(default_factory=set)
 
     async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> str:
         """The text of the answer.
@@ -67,29 +79,39 @@ class Address:
         if response.status in (401, 403):
             raise EngineError(f"{self.url}: wants a key (HTTP {response.status})", hint="start the server without --api-key")
         if response.status in (404, 429) or response.status >= 500:  # 404: it was started anew with another model
-            raise LostError(f"{self.url}: HTTP {response.status}: {_said(text)}")
+            raise LostError(f"{self.url}: HTTP {response.status}: {_said(text)}", response.status)
         if response.status != 200:
             raise ValueError(f"{self.url}: {_said(text)}")
         return text
 
     async def complete(self, body: dict[str, Any]) -> Any:
-        """The answer of /v1/completions, as JSON. Raises as `ask` does."""
-        text = await self.ask("POST", "/v1/completions", body)
+        """The answer of /v1/completions, as JSON. Raises as `ask` does, and LostError where it is cut off."""
+        limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                self._limits.add(limit)
+                text = await self.ask("POST", "/v1/completions", body)
+        except TimeoutError:
+            raise LostError(f"{self.url}: cut off, for it was silent") from None
+        finally:
+            self._limits.discard(limit)
         try:
             return json.loads(text)
         except ValueError:
-            raise LostError(f"{self.url}: answered no JSON: {text[:80]!r}") from None
+            raise LostError(f"{self.url}: answered no JSON: {text[:80]!r}", 200) from None
+
+    def cut_off(self) -> None:
+        """End every open `complete` with a LostError. A timeout, unlike `cancel`, leaves its caller's cancellation alone."""
+        while self._limits:
+            self._limits.pop().reschedule(0.0)
 
     async def look(self, wanted: Wanted) -> None:
         """Find out under which names it serves what is wanted. Raises LostError, and EngineError where it doesn't."""
         try:
-            async with asyncio.timeout(LOOK_TIMEOUT_S):
-                cards = [card for card in json.loads(await self.ask("GET", "/v1/models"))["data"] if isinstance(card["id"], str)]
-                if not self.counters.started:
-                    with contextlib.suppress(LostError, ValueError):  # behind a proxy there may be none
-                        self.counters.start(await self.ask("GET", "/metrics"))
-        except TimeoutError:
-            raise LostError(f"{self.url}: no answer within {LOOK_TIMEOUT_S:.0f} s") from None
+            cards = [card for card in json.loads(await self._get("/v1/models"))["data"] if isinstance(card["id"], str)]
+            if not self.counters.started:
+                with contextlib.suppress(LostError, ValueError):  # behind a proxy there may be none
+                    self.counters.start(await self._get("/metrics"))
         except (ValueError, KeyError, TypeError):
             raise EngineError(f"{self.url}: its /v1/models is not an OpenAI server's", hint=wanted.how) from None
         bases = [card for card in cards if not card.get("parent")]
@@ -116,6 +138,21 @@ class Address:
         served = ", ".join(card["id"] for card in loras) or "none"
         hint = f"start it with --enable-lora --lora-modules {name}={adapter}"
         raise EngineError(f"{self.url}: doesn't serve the adapter {adapter} (served: {served})", hint=hint)
+
+    async def count(self) -> None:
+        """Read the counters; where the server doesn't tell them, the last ones stay. Raises EngineError where it wants a key."""
+        with contextlib.suppress(LostError, ValueError):
+            text = await self._get("/metrics")
+            # One whose counters weren't told at the start has counted what isn't ours.
+            (self.counters.update if self.counters.started else self.counters.start)(text)
+
+    async def _get(self, path: str) -> str:
+        """As `ask`, for what a server answers at once."""
+        try:
+            async with asyncio.timeout(LOOK_TIMEOUT_S):
+                return await self.ask("GET", path)
+        except TimeoutError:
+            raise LostError(f"{self.url}: no answer within {LOOK_TIMEOUT_S:.0f} s") from None
 
     async def try_out(self) -> None:
         """Ask for one scored token. Raises LostError, and EngineError where the server doesn't know how."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from http_server import HttpServer, error
-from self_instruct import engine_server, models
+from self_instruct import engine_server, models, server_address
 from self_instruct.engine_server import ServerEngine
 from self_instruct.errors import EngineDiedError, EngineError, SelfInstructError
 from self_instruct.models import Model
@@ -39,6 +40,13 @@ def letters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_server, "is_cpu_build", lambda: False)
     monkeypatch.setattr(engine_server, "BACKOFF_S", 0.02)
     monkeypatch.setattr(engine_server, "LONGEST_BACKOFF_S", 0.05)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hung server is found within half a second."""
+    monkeypatch.setattr(engine_server, "SILENCE_S", 0.1)
+    monkeypatch.setattr(server_address, "LOOK_TIMEOUT_S", 0.3)
 
 
 def settings(*servers: HttpServer | str, **engine: Any) -> Settings:
@@ -310,16 +318,172 @@ def test_a_server_that_is_unwell_for_a_moment_is_asked_again(status: int) -> Non
     run(main)
 
 
-def test_a_request_that_every_server_fails_at_is_sent_so_many_times() -> None:
+@pytest.mark.parametrize("status", [500, 503, 429])
+def test_a_server_that_refuses_all_and_can_be_looked_at_is_asked_after_pauses_until_the_time_is_up(status: int) -> None:
     async def main() -> None:
-        server = HttpServer("m", answer=lambda _: error(500, "the engine failed"))
+        server = HttpServer("m", answer=lambda _: error(status, "not now"))
 
         async def use(engine: ServerEngine) -> None:
-            with pytest.raises(EngineDiedError, match=r"request r0 was lost 3 times, last at .*HTTP 500: the engine failed"):
-                await engine.generate(request())
+            begun = time.monotonic()
+            found = await asyncio.gather(*(engine.generate(request(number)) for number in range(3)), return_exceptions=True)
+            assert time.monotonic() - begun >= 0.5
+            for ended in found:
+                assert isinstance(ended, EngineDiedError)
+                assert "no server has answered for" in ended.message and f"HTTP {status}: not now" in ended.message
+
+        await with_engine(use, server, restarts=1, lost_timeout_s=0.5)
+        rounds = 2 + 0.5 / 0.05  # the first at once, then after 0.02, 0.04, 0.05, 0.05 … s
+        assert 3 < len(server.asked) <= 3 * (rounds + 1)
+
+    run(main)
+
+
+@pytest.mark.parametrize("status", [503, 429])
+def test_a_busy_server_may_refuse_a_request_more_often_than_one_may_be_lost(status: int) -> None:
+    async def main() -> None:
+        refusals = iter([error(status, "not now") for _ in range(6)])
+        server = HttpServer("m", answer=lambda body: next(refusals, "well") if body["max_tokens"] == 1 else "well")
+
+        async def use(engine: ServerEngine) -> None:
+            refused = asyncio.ensure_future(engine.generate(request(sampling=Sampling(max_tokens=1))))
+            while not refused.done():  # it answers others in between
+                await engine.generate(request(1))
+            assert (await refused).text == "well"
+
+        await with_engine(use, server, restarts=0)
+        assert sum(body["max_tokens"] == 1 for body in server.asked) == 7
+
+    run(main)
+
+
+def test_the_others_answer_while_one_refuses_all() -> None:
+    async def main() -> None:
+        one, two = HttpServer("m", answer=lambda _: error(500, "the engine failed")), HttpServer("m")
+
+        async def use(engine: ServerEngine) -> None:
+            answered, begun = 0, time.monotonic()
+            while time.monotonic() - begun < 0.5:
+                answered += len(await ask(engine, 4))
+            assert answered == len(two.asked)
+            assert len(one.asked) > 2, "it is asked again"
+
+        await with_engine(use, one, two, restarts=1, lost_timeout_s=0.2)
+
+    run(main)
+
+
+def test_a_request_that_a_server_fails_at_while_it_answers_others_is_sent_so_many_times() -> None:
+    async def main() -> None:
+        server = HttpServer("m", answer=lambda body: error(500, "it failed") if body["max_tokens"] == 1 else "well")
+
+        async def use(engine: ServerEngine) -> None:
+            failing = asyncio.ensure_future(engine.generate(request(sampling=Sampling(max_tokens=1))))
+            while not failing.done():
+                await engine.generate(request(1))
+            with pytest.raises(EngineDiedError, match=r"request r0 was lost 3 times, last at .*HTTP 500: it failed"):
+                await failing
 
         await with_engine(use, server, restarts=2)
-        assert len(server.asked) == 3
+        assert sum(body["max_tokens"] == 1 for body in server.asked) == 3
+
+    run(main)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_a_hung_server_holds_is_sent_to_the_others_and_it_comes_back() -> None:
+    async def main() -> None:
+        one, two = HttpServer("m"), HttpServer("m")
+
+        async def use(engine: ServerEngine) -> None:
+            one.awake.clear()
+            assert [done.request_id for done in await ask(engine, 8)] == [f"r{number}" for number in range(8)]
+            assert (len(one.asked), len(two.asked), one.aborted) == (0, 8, 0)
+            one.awake.set()
+            while not one.asked:
+                await ask(engine, 2)
+                await asyncio.sleep(0.01)
+
+        await with_engine(use, one, two)
+
+    run(main)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_an_address_holds_that_hangs_after_it_was_lost_is_sent_again() -> None:
+    async def main() -> None:
+        server = HttpServer("m")
+
+        async def use(engine: ServerEngine) -> None:
+            server.hold.clear()
+            asked = asyncio.ensure_future(ask(engine, 2))
+            await until(lambda: server.open == 2)
+            server.awake.clear()
+            engine._lose(engine._addresses[0], server_address.LostError("one of its connections broke"))
+            await until(lambda: server.aborted == 2)
+            server.awake.set()
+            server.hold.set()
+            assert len(await asked) == 2
+
+        await with_engine(use, server)
+
+    run(main)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_all_servers_hung_for_too_long_is_the_end() -> None:
+    async def main() -> None:
+        server = HttpServer("m")
+
+        async def use(engine: ServerEngine) -> None:
+            server.awake.clear()
+            with pytest.raises(EngineDiedError, match=r"no server has answered for 0 s: .*no answer within 0 s"):
+                await engine.generate(request())
+
+        await with_engine(use, server, lost_timeout_s=0.4)
+
+    run(main)
+
+
+def test_a_server_that_takes_long_and_can_be_looked_at_keeps_its_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_server, "SILENCE_S", 0.02)
+
+    async def main() -> None:
+        server = HttpServer("m")
+        server.hold.clear()
+
+        async def use(engine: ServerEngine) -> None:
+            asked = asyncio.ensure_future(ask(engine, 3))
+            await until(lambda: server.open == 3)
+            before = server.looks
+            await until(lambda: server.looks >= before + 4)
+            server.hold.set()
+            assert len(await asked) == len(server.asked) == 3
+            before = server.looks
+            await asyncio.sleep(0.1)
+            assert server.looks <= before + 1, "nothing is open"
+
+        await with_engine(use, server)
+
+    run(main)
+
+
+@pytest.mark.parametrize("cancelled_first", [True, False])
+def test_a_request_that_is_cancelled_as_its_server_is_given_up_is_not_sent_again(cancelled_first: bool) -> None:
+    async def main() -> None:
+        server = HttpServer("m")
+
+        async def use(engine: ServerEngine) -> None:
+            server.hold.clear()
+            asked = asyncio.ensure_future(engine.generate(request()))
+            await until(lambda: server.open == 1)
+            steps: list[Callable[[], Any]] = [asked.cancel, engine._addresses[0].cut_off]
+            for step in steps if cancelled_first else reversed(steps):
+                step()
+            with pytest.raises(asyncio.CancelledError):
+                await asked
+            assert len(server.asked) == 1
+
+        await with_engine(use, server)
 
     run(main)
 
@@ -380,6 +544,45 @@ def test_metrics_are_summed_over_addresses_and_count_from_the_start() -> None:
             assert (values["vllm:prefix_cache_hits_total"], values["vllm:prefix_cache_queries_total"]) == (19.0, 35.0)
 
         await with_engine(use, one, two)
+
+    run(main)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_hung_metrics_of_one_server_keep_its_last_counters() -> None:
+    async def main() -> None:
+        one, two = HttpServer("m"), HttpServer("m")
+
+        async def use(engine: ServerEngine) -> None:
+            one.counters |= {"hits": 110.0}
+            assert (await engine.metrics())["vllm:prefix_cache_hits_total"] == 10.0
+            one.counting.clear()
+            two.counters |= {"hits": 105.0}
+            values = await asyncio.wait_for(engine.metrics(), 5)
+            assert (values["vllm:prefix_cache_hits_total"], values["vllm:kv_cache_usage_perc"]) == (15.0, 0.5)
+            assert len(await ask(engine, 4)) == 4
+            assert len(one.asked) == 2, "it isn't lost"
+
+        await with_engine(use, one, two)
+
+    run(main)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_server_whose_metrics_hang_from_the_start_is_taken() -> None:
+    async def main() -> None:
+        server = HttpServer("m")
+        server.counting.clear()
+
+        async def use(engine: ServerEngine) -> None:
+            assert len(await ask(engine, 2)) == 2
+            assert await engine.metrics() == {}
+            server.counting.set()
+            assert (await engine.metrics())["vllm:prefix_cache_hits_total"] == 0, "what it had counted isn't ours"
+            server.counters |= {"hits": 103.0}
+            assert (await engine.metrics())["vllm:prefix_cache_hits_total"] == 3
+
+        await with_engine(use, server)
 
     run(main)
 
@@ -463,6 +666,32 @@ def test_a_closed_engine_answers_nobody() -> None:
                 await asked
             with pytest.raises(EngineDiedError, match="closed"):
                 await engine.generate(request(1))
+
+        await with_engine(use, server)
+
+    run(main)
+
+
+def test_an_engine_with_a_hung_server_closes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_server, "CLOSE_TIMEOUT_S", 0.1)
+
+    async def main() -> None:
+        server = HttpServer("m")
+
+        async def use(engine: ServerEngine) -> None:
+            server.awake.clear()
+            # More than the sockets' buffers hold: what is left is still to be written when the connection is closed.
+            long = request(sampling=Sampling(max_tokens=8, stop=("x" * 2**24,)))
+            waiting = [asyncio.ensure_future(work) for work in (engine.generate(long), engine.generate(request(1)))]
+            counting = asyncio.ensure_future(engine.metrics())
+            await until(lambda: len(server.connections) >= 3)
+            begun = time.monotonic()
+            await engine.close()
+            for asked in waiting:
+                with pytest.raises(EngineDiedError, match="closed"):
+                    await asked
+            await counting
+            assert time.monotonic() - begun < 2
 
         await with_engine(use, server)
 
