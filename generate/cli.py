@@ -111,8 +111,8 @@ def _warn_of_exports(stage: Path, wanted: Sequence[str]) -> None:
 
     if missing := [kind for kind in wanted if not (stage / "exports" / EXPORTS[kind][0]).exists()]:
         log.warning(
-            "generate: generate.exports: %s: not in %s; a finished run keeps the exports that it was finished with, and "
-            "`generate replay` brings back no others",
+            "generate: generate.exports: %s: not in %s; a finished run keeps the exports that it was finished with; "
+            "`generate replay` brings those back, and no others",
             ", ".join(missing),
             stage / "exports",
         )

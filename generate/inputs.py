@@ -119,7 +119,7 @@ def kept(stage: Path, settings_values: Mapping[str, Any]) -> Inputs:
     Raises RunFolderError where a copy is missing or isn't what the run read, or its settings aren't this version's.
     """
     config = rundir.read_json(stage / "config.json")
-    # The last session's places, which the card names a model by; the other settings are those that the folder was made with.
+    # The last session's places; the other settings are those that the folder was made with.
     shapes = {name: value for name, value in config["settings"].items() if name not in reads()}
     settings = from_values({**settings_values, **shapes}, str(stage / "config.json"))
     places: dict[str, Path] = {}

@@ -40,7 +40,8 @@ Without `run.dir` the run folder is `runs/<name of the last config>`. `manifest.
 every value with its origin (file and line, `--set`, `--out` or default).
 
 A *shaping* setting decides what a stage makes: a run folder that was made with another value is refused. A *runtime*
-setting changes speed or place only, and may change when a run is continued.
+setting changes speed or place only, and may change when a run is continued. A *place* names what is read: it may change
+when what lies there is the same.
 """
 
 
@@ -89,8 +90,8 @@ def _page_section(dotted: str, kind: type[BaseModel]) -> str:
 
 
 def _row(dotted: str, info: FieldInfo) -> str:
-    extra = info.json_schema_extra
-    kind = "runtime" if isinstance(extra, dict) and extra.get("runtime") else "shaping"
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    kind = "runtime" if extra.get("runtime") else "place" if "reads" in extra else "shaping"
     cells = [f"`{dotted}`", f"`{_value(info.default)}`", takes(info), str(info.description), kind]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 

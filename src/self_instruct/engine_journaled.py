@@ -7,6 +7,7 @@ journal is answered from there, the rest is asked for. With no engine behind it,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -52,11 +53,11 @@ def _flaw(record: dict[str, Any], wrong: list[str]) -> str:
 
 async def _let_go(asking: asyncio.Future[Completion]) -> Completion | None:
     """Cancel a request; its answer where that had come by then, as it would be asked for a second time."""
-    try:
+    with contextlib.suppress(asyncio.CancelledError):  # a second one; the caller goes on with the first
         await asyncio.sleep(0)  # an answer that has just come is taken in the next turn of the loop
-    finally:
+    if not asking.done():
         asking.cancel()
-    await asyncio.wait([asking])
+        await asyncio.wait([asking])
     return None if asking.cancelled() or asking.exception() else asking.result()
 
 

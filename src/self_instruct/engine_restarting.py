@@ -102,9 +102,10 @@ class RestartingEngine:
     async def close(self) -> None:
         """Stop the engine, also one that is just being started."""
         self._over = self._over or EngineDiedError("the engine is closed")
-        if self._starting is not None:
-            self._starting.cancel()
-            await asyncio.wait([self._starting])
-            if not self._starting.cancelled() and self._starting.exception() is None:
-                await self._starting.result().close()
+        starting = self._starting  # whoever waits for it forgets it when it ends
+        if starting is not None:
+            starting.cancel()
+            await asyncio.wait([starting])
+            if not starting.cancelled() and starting.exception() is None:
+                await starting.result().close()
         await self._engine.close()

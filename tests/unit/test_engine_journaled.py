@@ -165,7 +165,8 @@ def test_records_that_are_no_completions_are_refused_with_their_line(path: Path,
     assert path.read_bytes() == before
 
 
-def test_an_answer_that_comes_as_its_asker_is_cancelled_is_kept(path: Path) -> None:
+@pytest.mark.parametrize("turns", [None, 0, 1, 2])
+def test_an_answer_that_comes_as_its_asker_is_cancelled_is_kept(path: Path, turns: int | None) -> None:
     """Ctrl-C and answers meet in one turn of the loop: what has come isn't asked for again."""
 
     async def meet() -> None:
@@ -181,6 +182,10 @@ def test_an_answer_that_comes_as_its_asker_is_cancelled_is_kept(path: Path) -> N
         await asyncio.sleep(0.01)
         arrived.set_result(None)
         asking.cancel()
+        if turns is not None:  # until it is cancelled once more
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
         await engine.close()

@@ -118,7 +118,7 @@ def test_what_is_read_may_lie_elsewhere_and_must_be_the_same(tmp_path: Path) -> 
 
 def test_every_setting_that_names_what_is_read_is_known() -> None:
     assert set(reads()) == {
-        "model.name", "model.revision", "generate.seeds", "generate.demonstrations", "generate.decontaminate", "train.data",
+        "generate.seeds", "generate.demonstrations", "generate.decontaminate", "train.data",
         "train.seeds", "evaluate.adapters", "evaluate.user_oriented",
     }  # fmt: skip
 
