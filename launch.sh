@@ -240,7 +240,7 @@ demo() {
   if [[ ! -f $demo_report ]]; then
     set_up
     prepare_model
-    printf 'The demo takes about 12 minutes on 2 CPU cores, its three stages together.\n' >&2
+    printf 'The demo takes about 14 minutes on 2 CPU cores, its three stages together.\n' >&2
     take_arguments --config "$demo"
     stages "${arguments[@]}"
   fi

@@ -25,6 +25,7 @@ from self_instruct.settings import GenerateSettings
 POLL_S = 5.0
 RATE_WINDOW_S = 120.0
 SHOWN_RULES = 3
+LEAST_SHOWN = 0.005  # of the candidates; less would read 0%
 NO_CANDIDATE = "no_items"  # the rule that rejects a completion without candidates
 FEWEST_CANDIDATES = 50  # before so many the acceptance curve is noise, and no end is foretold
 # The engines' names for one thing: vLLM's (in process and served), and those of the others.
@@ -165,8 +166,8 @@ def _most_rejected(row: Mapping[str, Any]) -> str:
     without any."""
     rules: Mapping[str, int] = row["rejected"].get("instruction", {})
     judged = row["accepted"] + sum(rules.values())
-    most = sorted(rules.items(), key=lambda pair: (-pair[1], pair[0]))[:SHOWN_RULES]
-    return ", ".join(f"{rule} {count / judged:.0%}" for rule, count in most)
+    shares = sorted(((count / judged, rule) for rule, count in rules.items()), key=lambda pair: (-pair[0], pair[1]))
+    return ", ".join(f"{rule} {share:.0%}" for share, rule in shares[:SHOWN_RULES] if share >= LEAST_SHOWN)
 
 
 def sentence(row: Mapping[str, Any]) -> str:

@@ -281,7 +281,7 @@ def test_a_folder_of_another_config(model: Path, data: Path, tmp_path: Path, cap
     (tmp_path / "corpus").mkdir()
     other = write_corpus(tmp_path / "corpus", 5)
     error, _ = fails(capsys, flags(model, other, tmp_path, "train.epochs=1"))
-    assert "input corpus was" in error
+    assert "train.data was" in error and "input corpus" in error
     assert product(tmp_path) == before
 
 
