@@ -89,7 +89,7 @@ def _counts(result: Result) -> str:
         ("rejected rows", len(result.rejections), ""),
     ]
     ended = f"The run ended by `{result.stopped_by}`."
-    return "\n".join(["## Counts", "", *_table(("what", "count", "share"), rows), "", ended])
+    return "\n".join(["## Counts", "", *table(("what", "count", "share"), rows), "", ended])
 
 
 def _lengths(result: Result) -> str:
@@ -103,7 +103,7 @@ def _lengths(result: Result) -> str:
         counts = [len(text.split()) for text in found]
         numbers = (statistics.fmean(counts), statistics.median(counts), _p90(counts)) if counts else ()
         rows.append((what, len(counts), *(f"{number:.1f}" for number in numbers or (0, 0, 0))))
-    return "\n".join(["## Lengths, in words", "", *_table(("what", "texts", "mean", "median", "p90"), rows)])
+    return "\n".join(["## Lengths, in words", "", *table(("what", "texts", "mean", "median", "p90"), rows)])
 
 
 def _rejected(result: Result) -> str:
@@ -111,7 +111,7 @@ def _rejected(result: Result) -> str:
     said = "Each is a row of the config `rejected`, with its rule and, where it wasn't novel, its nearest neighbour."
     if not rows:
         return "## Rejected\n\nNothing was rejected, so there is no config `rejected`."
-    return "\n".join(["## Rejected", "", *_table(("step", "rule", "count"), rows), "", said])
+    return "\n".join(["## Rejected", "", *table(("step", "rule", "count"), rows), "", said])
 
 
 def _novelty(result: Result) -> str:
@@ -126,7 +126,7 @@ def _novelty(result: Result) -> str:
         "Candidates by their ROUGE-L F1 with the nearest text that they were compared with. Those that another rule dropped before "
         "weren't compared."
     )
-    return "\n".join(["## Novelty", "", _wrapped(said), "", *_table(("ROUGE-L F1", "accepted", "rejected"), rows)])
+    return "\n".join(["## Novelty", "", _wrapped(said), "", *table(("ROUGE-L F1", "accepted", "rejected"), rows)])
 
 
 def _made(made: Made, author: str) -> str:
@@ -152,8 +152,8 @@ def _made(made: Made, author: str) -> str:
         *_versions(made),
     ]
     columns = ("step", "temperature", "top_p", "presence penalty", "frequency penalty", "new tokens at most", "ends at")
-    head = ["## Made by", "", *_table(("what", "value"), facts), "", "### Sampling", ""]
-    return "\n".join([*head, *_table(columns, sampling)])
+    head = ["## Made by", "", *table(("what", "value"), facts), "", "### Sampling", ""]
+    return "\n".join([*head, *table(columns, sampling)])
 
 
 def _limitations(result: Result, made: Made, author: str) -> str:
@@ -241,7 +241,7 @@ def _time(made: Made) -> str:
         ("tokens written per second", f"{written / seconds:.1f}" if seconds else "n/a"),
     ]
     said = "All that the journal holds, also answers that came after the run's end was reached."
-    return "\n".join([TIME, "", said, "", *_table(("what", "value"), rows)])
+    return "\n".join([TIME, "", said, "", *table(("what", "value"), rows)])
 
 
 def _author(settings: Settings) -> str:
@@ -295,6 +295,7 @@ def _wrapped(text: str) -> str:
     return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """The lines of a Markdown table."""
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     return lines + [f"| {' | '.join(map(str, row))} |" for row in rows]

@@ -45,6 +45,10 @@ class Preparation:
     model: Model
     load: Callable[[], Counter]
 
+    def hashes(self) -> dict[str, str]:
+        """What tells the inputs from others: SHA-256 of files and folders, the model's fingerprint."""
+        return {name: rundir.sha256(place) for name, place in self.places.items()} | {"model": self.model.fingerprint}
+
     def starter(self, stage: Path) -> Callable[[], Any]:
         async def start() -> Engine:
             return await engines.open_engine(self.model, self.loaded.settings, log_path=stage / "engine.log")
@@ -83,8 +87,7 @@ def main(argv: Sequence[str]) -> int:
     if hub_id is not None:
         publish.check(hub_id)
     rundir.require_disk(loaded.run_dir, DISK_GIB)
-    hashes = {name: rundir.sha256(place) for name, place in ready.places.items()} | {"model": ready.model.fingerprint}
-    folder = rundir.open_stage(loaded, "generate", list(argv), hashes)
+    folder = rundir.open_stage(loaded, "generate", list(argv), ready.hashes())
     try:
         if folder.finished:
             log.info("generate: %s is finished already; --out DIR starts another run", folder.path)
@@ -135,14 +138,14 @@ def prepare(loaded: Loaded) -> Preparation:
 
 def generate(folder: rundir.StageFolder, ready: Preparation) -> None:
     """Run to the end, write the products, and close the manifest."""
-    from self_instruct.generate import products, run_report, session  # numpy and numba come with them
+    from self_instruct.generate import products, session  # numpy and numba come with them
 
     stage, settings = folder.path, folder.loaded.settings.generate
     inputs.keep(stage, ready.places, ready.inputs.context)
     outcome = asyncio.run(session.run(stage, ready.inputs, ready.starter(stage), ready.load, ready.model.revision))
-    facts = session.summarize(stage, outcome.result, ready.model.reference, outcome.records)
-    made = session.made(stage, ready.inputs, outcome.records, folder.manifest["inputs"])
-    report = run_report.tree(outcome.result, outcome.records, facts)
+    facts, made, report = session.derive(
+        stage, ready.inputs, outcome.result, outcome.records, model=ready.model.reference, hashes=folder.manifest["inputs"]
+    )
     with products.written(stage, outcome.result, made, report) as aside:
         places = products.install(aside, stage)
     folder.finish(places | {name: stage / place for name, place in session.TRUTH.items()}, **facts)
@@ -223,15 +226,14 @@ def plan_run(argv: Sequence[str]) -> int:
 
 def _trial(ready: Preparation, stage: Path) -> dict[str, Any]:
     """The prediction from a trial in the folder `stage`. Raises DataError where it accepted nothing."""
-    from self_instruct.generate import plan, products, run_report, session
+    from self_instruct.generate import plan, products, session
 
     settings = ready.loaded.settings
     trial = inputs.trial(ready.inputs, plan.REQUESTS)
     outcome = asyncio.run(session.run(stage, trial, ready.starter(stage), ready.load, ready.model.revision))
-    hashes = {name: rundir.sha256(place) for name, place in ready.places.items()} | {"model": ready.model.fingerprint}
-    made = session.made(stage, trial, outcome.records, hashes)
-    facts = session.summarize(stage, outcome.result, ready.model.reference, outcome.records)
-    report = run_report.tree(outcome.result, outcome.records, facts)
+    _, made, report = session.derive(
+        stage, trial, outcome.result, outcome.records, model=ready.model.reference, hashes=ready.hashes()
+    )
     with products.written(stage, outcome.result, made, report) as aside:
         sizes = {path.relative_to(aside): path.stat().st_size for path in aside.rglob("*") if path.is_file()}
     return plan.predict(

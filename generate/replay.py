@@ -12,7 +12,7 @@ from typing import Any
 
 from self_instruct import journal, rundir
 from self_instruct.errors import RunFolderError
-from self_instruct.generate import inputs, products, run_report, session
+from self_instruct.generate import inputs, products, session
 
 COPY = "restore it from a copy of the run folder; nothing was changed"
 
@@ -38,8 +38,7 @@ def rebuild(stage: Path, manifest: Mapping[str, Any]) -> dict[str, Path]:
             raise RunFolderError(f"{stage / path}: {found}", hint=COPY)
     given = inputs.kept(stage, settings)
     result, records = session.replay(stage, given)
-    made = session.made(stage, given, records, hashes)
-    report = run_report.tree(result, records, session.summarize(stage, result, model, records))
+    _, made, report = session.derive(stage, given, result, records, model=model, hashes=hashes)
     with products.written(stage, result, made, report) as aside:
         for path, wrote in recorded.values():
             if not (aside / path).exists() or rundir.sha256(aside / path) != wrote:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from self_instruct.generate.card import table
 from self_instruct.generate.pipeline import Result
 
 STEPS = {"bootstrap": "1 instructions", "classify": "2 classification check", "instances": "3 instances"}
@@ -130,5 +131,4 @@ def _or_none(value: float | None) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    return "\n".join(lines + [f"| {' | '.join(map(str, row))} |" for row in rows])
+    return "\n".join(table(head, rows))

@@ -18,7 +18,7 @@ from self_instruct import hardware, journal, rundir
 from self_instruct.engine import Engine
 from self_instruct.engine_journaled import JournaledEngine
 from self_instruct.errors import RunFolderError
-from self_instruct.generate import flow, yields
+from self_instruct.generate import flow, run_report, yields
 from self_instruct.generate.card import Made
 from self_instruct.generate.inputs import Inputs
 from self_instruct.generate.live import HITS, QUERIES, Live
@@ -142,8 +142,19 @@ def starts(stage: Path) -> list[dict[str, Any]]:
     return [record for record in journal.read(stage / SESSIONS) if record.get("event") == "start"]
 
 
-def made(stage: Path, inputs: Inputs, records: tuple[Record, ...], hashes: Mapping[str, str]) -> Made:
-    """What the card says beside the records. Raises RunFolderError where no session asked for something."""
+def derive(
+    stage: Path, inputs: Inputs, result: Result, records: tuple[Record, ...], *, model: str, hashes: Mapping[str, str]
+) -> tuple[dict[str, Any], Made, dict[str, Any]]:
+    """The counts of a run, what its card says beside its records, and its report, all from the result and the journal.
+
+    `model` is how the settings name it, `hashes` are those of the stage's inputs. Raises RunFolderError where no session asked
+    for something.
+    """
+    facts = summarize(stage, result, model, records)
+    return facts, _made(stage, inputs, facts["sessions"], hashes), run_report.tree(result, records, facts)
+
+
+def _made(stage: Path, inputs: Inputs, sessions: list[dict[str, Any]], hashes: Mapping[str, str]) -> Made:
     found = starts(stage)
     if not found:
         raise RunFolderError(f"{stage / SESSIONS}: no session in it", hint="restore the file from a copy of the run folder")
@@ -153,7 +164,7 @@ def made(stage: Path, inputs: Inputs, records: tuple[Record, ...], hashes: Mappi
         starts=found,
         seeds=len(inputs.seeds),
         shown=len(shown_seeds(inputs.seeds, inputs.settings.generate)),
-        sessions=work(records),
+        sessions=sessions,
     )
 
 
