@@ -1,7 +1,7 @@
 """Generation on the real vLLM: is it full, is it as fast as its own offline batch, what its prefix cache holds, and the whole
 of steps 1 to 4 against the authors' order of work.
 
-Run: `python benchmarks/generation.py`, some 25 minutes on 2 cores with the embedded model; `--part` takes one half. All of a
+Run: `python benchmarks/generation.py`, some 18 minutes on 2 cores with the embedded model; `--part` takes one half. All of a
 part is measured in one run on one machine: compare nothing across runs.
 """
 
