@@ -154,6 +154,26 @@ class TrainingExample:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PromptExample:
+    """One prompt and its completion, both verbatim: no template is put around them."""
+
+    id: str
+    prompt: str
+    completion: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChatExample:
+    """A conversation as (role, content) pairs that ends with the assistant's turn to train on."""
+
+    id: str
+    messages: tuple[tuple[str, str], ...]
+
+
+Example = TrainingExample | PromptExample | ChatExample
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EvalItem:
     """One evaluation task: an instruction, its input (may be empty) and its accepted answers."""
 

@@ -1,40 +1,22 @@
 """The config tree: every setting with its meaning, unit, default and the source of the default.
 
 Knows nothing of YAML or the command line (`loading`) nor of what the stages do with a value.
-A field made by `runtime` may change when a run is continued; one made by `place` may when what lies there is the same. Every
-other field shapes content, is part of the fingerprint, and a run folder made with another value is refused.
+`setting_kinds` says which of them may change when a run is continued; `settings_train` holds the section `train`.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
+
+from self_instruct.setting_kinds import Section, place, runtime, shape
+from self_instruct.settings_train import TrainSettings
 
 PAPER_KEYWORDS = (
     "image", "images", "graph", "graphs", "picture", "pictures", "file", "files", "map", "maps", "draw", "plot", "go to",
 )  # fmt: skip
-
-
-def shape(doc: str, **limits: Any) -> Any:
-    """A field whose value shapes what a stage makes."""
-    return Field(description=doc, **limits)
-
-
-def runtime(doc: str, **limits: Any) -> Any:
-    """A field that changes speed or place only."""
-    return Field(description=doc, json_schema_extra={"runtime": True}, **limits)
-
-
-def place(doc: str, reads: str, **limits: Any) -> Any:
-    """A field that names what is read. Its content shapes what a stage makes, its place doesn't: the hashes of the stage's inputs
-    whose names begin with `reads` are compared, not the value."""
-    return Field(description=doc, json_schema_extra={"reads": reads}, **limits)
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class ModelSettings(Section):
@@ -181,29 +163,6 @@ class GenerateSettings(Section):
                 "disagree", "must be at least generate.min_words, {least}", {"key": "generate.max_words", "least": self.min_words}
             )
         return self
-
-
-class TrainSettings(Section):
-    """Fine-tuning on the completions."""
-
-    data: Annotated[str | None, place("Corpus folder; none is `<run.dir>/generate/corpus`.", "corpus")] = None
-    include_seeds: Annotated[bool, shape("Train on the seed tasks too (paper, section 2.4).")] = True
-    seeds: Annotated[str | None, place("Seed tasks to include; none is `generate.seeds`.", "seeds")] = None
-    epochs: Annotated[int, shape("Passes over the data (paper: 2).", ge=1)] = 2
-    template_draw: Annotated[
-        Literal["epoch", "once"], shape("Draw the prompt template of an example anew each epoch, or once (the authors).")
-    ] = "epoch"
-    prompt_loss_weight: Annotated[float, shape("Weight of the prompt's tokens in the loss (paper: 0).", ge=0, le=1)] = 0.0
-    learning_rate: Annotated[float, shape("Peak learning rate of AdamW (ours; the paper's provider kept its own).", gt=0)] = 2e-4
-    warmup_ratio: Annotated[float, shape("Share of the steps with a linearly rising rate; then a cosine to 0.", ge=0, le=1)] = 0.05
-    weight_decay: Annotated[float, shape("AdamW's decoupled weight decay.", ge=0)] = 0.0
-    max_grad_norm: Annotated[float, shape("Gradient norm above which gradients are scaled down.", gt=0)] = 1.0
-    batch_size: Annotated[int, shape("Examples an optimizer step, over all processes.", ge=1)] = 16
-    micro_batch_size: Annotated[int, runtime("Examples a forward pass; memory, not results, depends on it.", ge=1)] = 4
-    max_length: Annotated[int, shape("Longest example in tokens; longer prompts are cut in the middle.", ge=64)] = 1024
-    lora_rank: Annotated[int, shape("Rank of the LoRA matrices; vLLM serves up to 512.", ge=1, le=512)] = 16
-    lora_alpha: Annotated[int, shape("LoRA's scale is alpha / rank.", ge=1)] = 32
-    lora_dropout: Annotated[float, shape("Dropout in front of the LoRA matrices.", ge=0, lt=1)] = 0.0
 
 
 class EvaluateSettings(Section):
