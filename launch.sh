@@ -21,6 +21,7 @@ usage: ./launch.sh [COMMAND] [FLAGS]
   ./launch.sh generate plan FLAGS  a short trial: the requests, time, tokens and disk that a run would take
   ./launch.sh generate replay RUN  rebuild a finished run's corpus from its journal, byte for byte, without a model
   ./launch.sh generate lineage RUN ROW_ID  what a row of a run's corpus was made from, back to the seed tasks
+  ./launch.sh train merge RUN    add a run's adapter to its base's weights, and compare it in PEFT, merged, and in vLLM
   ./launch.sh evaluate seeds FILE  check a file of seeds or user-oriented tasks, and print its figures
   ./launch.sh all FLAGS          the three in a row
   ./launch.sh doctor             ten lines: what this machine can run, and which config fits
@@ -177,7 +178,7 @@ take_arguments() {
   for word in "${words[@]}"; do
     case "$previous $word" in
       "--out "*) out=$(absolute "$word") word=$out ;;
-      "replay "[!-]* | "lineage "[!-]*) word=$(absolute "$word") ;;
+      "replay "[!-]* | "lineage "[!-]* | "merge "[!-]*) word=$(absolute "$word") ;;
       "--config "*) word=$(if_there "$word") config=$(basename "$word" .yaml) ;;
       "--set "*=*) word=${word%%=*}=$(if_there "${word#*=}") ;;
       *" -"*) ;;
@@ -198,8 +199,8 @@ stage() {
   shift
   begin "$name"
   log=$run_dir/$name/log.txt
-  case ${1-} in seeds | lineage | plan | replay) log="" ;; esac # they make no run
-  if [[ $name == train && " $* " != *" --dry-run "* && " $* " != *" --help "* ]]; then
+  case ${1-} in seeds | lineage | plan | replay | merge) log="" ;; esac # they make no run
+  if [[ $name == train && ${1-} != merge && " $* " != *" --dry-run "* && " $* " != *" --help "* ]]; then
     local status
     SELF_INSTRUCT_STATUS=$(mktemp)
     export SELF_INSTRUCT_STATUS

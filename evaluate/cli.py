@@ -108,6 +108,11 @@ def find_adapters(loaded: Loaded) -> dict[str, Path]:
     named = loaded.settings.evaluate.adapters
     paths = (default,) if named is None else tuple(Path(name) for name in named)
     for path in paths:
+        if path == default and not path.exists() and (whole := path.with_name("model")).is_dir():
+            raise DataError(
+                f"{path}: no adapter: the run fine-tuned the whole model (train.method: full)",
+                hint=f"measure {whole} in a run of its own: --set model.name={whole} --set 'evaluate.adapters=[]' --out DIR",
+            )
         if not (path / "adapter_config.json").is_file():
             raise DataError(
                 f"{path}: no LoRA adapter there (adapter_config.json)",

@@ -103,7 +103,7 @@ def _alpaca(row: Row) -> Row:
 
 
 def _messages(row: Row) -> Row:
-    asked = template.fill("{I}\n\n{X}" if row["input"] else "{I}", row["instruction"], row["input"])
+    asked = template.user_turn(row["instruction"], row["input"])
     return {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": row["output"]}]}
 
 

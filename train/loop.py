@@ -1,51 +1,140 @@
-"""The training loop: two epochs of weighted steps, the same result for any micro-batch size.
+"""The training loop: epochs of weighted steps, held-out losses, checkpoints; the same result for any interruption.
 
-Knows nothing of files: metrics and progress are handed in. Only rank 0 is given either.
+Knows nothing of models and of where files lie: metrics, progress and the folder of the checkpoints are handed in. Only rank 0 is
+given metrics and progress.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
+import signal
+import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import FrameType, TracebackType
 from typing import Any
 
 import torch
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
 
 from self_instruct import randomness
-from self_instruct.errors import TrainingDivergedError
-from self_instruct.records import TrainingExample
-from self_instruct.runlog import Metrics, Progress
-from self_instruct.settings import TrainSettings
-from self_instruct.train.batching import Preparation, micro_batches, steps
+from self_instruct.runlog import Metrics, Progress, log
+from self_instruct.settings_train import TrainSettings
+from self_instruct.train import checkpoint
+from self_instruct.train.batching import Preparation, epoch_steps, steps
 from self_instruct.train.masking import Encoded
-from self_instruct.train.objective import WeightedLoss, collate
 from self_instruct.train.preview import form_name
+from self_instruct.train.sources import Sources
+from self_instruct.train.step import NotFiniteError, Stepper
+
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """One pass over the data: the weighted mean loss in nats a token, and how much was trained on in which time."""
+    """One pass over the data: the weighted mean loss in nats a token, how much was trained on in which time, and the loss of the
+    held-out completions after it (none where none is held out)."""
 
     epoch: int
     loss: float
     completion_tokens: int
     tokens: int
     seconds: float
+    held_out_loss: float | None
+
+
+@dataclass(kw_only=True)
+class State:
+    """Where a training stands, and what it has counted. `step` steps are done, `index` of them in epoch `epoch` (from 0).
+
+    `prompts_cut` and `completions_cut` count examples over the limit, over all epochs.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    index: int = 0
+    loss_sum: float = 0.0
+    weight_sum: float = 0.0
+    completion_tokens: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    forms: dict[str, int] = field(default_factory=dict)
+    prompts_cut: int = 0
+    completions_cut: int = 0
+    held_out_before: float | None = None
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+
+    def count(self, rows: Sequence[Encoded], loss_sum: float, seconds: float) -> dict[str, Any]:
+        """Add a step; returns what its line in the metrics says of it."""
+        weight = sum(sum(row.weights) for row in rows)
+        completion, tokens = sum(row.completion_tokens for row in rows), sum(len(row.ids) for row in rows)
+        self.step, self.index = self.step + 1, self.index + 1
+        self.loss_sum, self.weight_sum = self.loss_sum + loss_sum, self.weight_sum + weight
+        self.completion_tokens, self.tokens = self.completion_tokens + completion, self.tokens + tokens
+        self.seconds += seconds
+        self.forms = dict(Counter(self.forms) + Counter(form_name(row.form) for row in rows))
+        self.prompts_cut += sum(row.prompt_cut > 0 for row in rows)
+        self.completions_cut += sum(row.completion_cut > 0 for row in rows)
+        return {
+            "step": self.step, "epoch": self.epoch + 1, "loss": loss_sum / weight, "examples": len(rows),
+            "completion_tokens": completion, "tokens": tokens, "seconds": round(seconds, 4),
+        }  # fmt: skip
+
+    def close_epoch(self, held_out_loss: float | None) -> None:
+        done = Epoch(
+            epoch=self.epoch + 1,
+            loss=self.loss_sum / self.weight_sum,
+            completion_tokens=self.completion_tokens,
+            tokens=self.tokens,
+            seconds=round(self.seconds, 3),
+            held_out_loss=held_out_loss,
+        )
+        self.epochs = [*self.epochs, asdict(done)]
+        self.epoch, self.index = self.epoch + 1, 0
+        self.loss_sum = self.weight_sum = self.seconds = 0.0
+        self.completion_tokens = self.tokens = 0
+
+
+class StopRequest:
+    """Within it Ctrl-C and SIGTERM ask for an end after the current step; a second Ctrl-C ends at once, as anywhere else."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> StopRequest:
+        self._before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._ask)  # commandline hands SIGTERM on to it
+        return self
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not self.asked:
+            log.info("stopping after this step, with a checkpoint; Ctrl-C again stops at once")
+        self.asked = True
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._before)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a finished training tells. `prompts_cut` and `completions_cut` count examples over the limit, over all epochs."""
+class Checkpoints:
+    """Where checkpoints go, which training they are of, and the one to go on from (none: from the start)."""
 
-    steps: int
-    epochs: tuple[Epoch, ...]
-    forms: dict[str, int]
-    prompts_cut: int
-    completions_cut: int
+    folder: Path
+    fingerprint: Mapping[str, Any]
+    resume: checkpoint.Checkpoint | None
 
 
 def learning_rate(step: int, total: int, peak: float, warmup_ratio: float) -> float:
@@ -56,120 +145,132 @@ def learning_rate(step: int, total: int, peak: float, warmup_ratio: float) -> fl
     return peak * 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
 
 
-def total_steps(examples: int, settings: TrainSettings) -> int:
-    return settings.epochs * math.ceil(examples / settings.batch_size)
-
-
 def fit(
-    objective: WeightedLoss,
+    stepper: Stepper,
     accelerator: Any,
     preparation: Preparation,
-    examples: Sequence[TrainingExample],
+    data: Sources,
     settings: TrainSettings,
+    checkpoints: Checkpoints,
     *,
     metrics: Metrics | None = None,
     progress: Progress | None = None,
-) -> Outcome:
-    """Train the parameters of `objective` that require a gradient, in place.
+    track: Callable[[dict[str, Any], int], None] | None = None,
+) -> State:
+    """Train the parameters of the stepper's objective, in place, from the checkpoint to go on from, if any. Returns the final state.
 
-    The loss of a step is sum(w * ce) / sum(w) over all its examples, whatever micro-batches and ranks they run in.
     Every rank encodes the whole step, so that all know the sum of the weights without asking.
-    Raises TrainingDivergedError, before the step is applied, where the loss or the gradient isn't finite.
+    Raises TrainingDivergedError, before the step is applied and with a checkpoint, where loss or gradient isn't finite;
+    KeyboardInterrupt, with a checkpoint, after Ctrl-C or SIGTERM.
     """
-    parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    wrapped, optimizer = accelerator.prepare(objective, optimizer)
-    wrapped.train()
-    total = total_steps(len(examples), settings)
-    forms: Counter[str] = Counter()
-    cut = [0, 0]
-    epochs: list[Epoch] = []
-    number = 0
-    for epoch in range(settings.epochs):
-        started = time.monotonic()
-        loss_sum = weight_sum = 0.0
-        completion_tokens = tokens = 0
-        for chosen in steps(preparation.seed, epoch, len(examples), settings.batch_size):
-            began = time.monotonic()
-            rows = [preparation.encode(examples[i], epoch) for i in chosen]
-            weight = sum(sum(row.weights) for row in rows)
-            rate = learning_rate(number, total, settings.learning_rate, settings.warmup_ratio)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            torch.manual_seed(randomness.key(preparation.seed, "dropout", number, accelerator.process_index))
-            step_sum = _backward(wrapped, accelerator, rows, weight, settings, number)
-            norm = float(accelerator.clip_grad_norm_(parameters, settings.max_grad_norm))
-            if not math.isfinite(norm):
-                raise _diverged(number, f"gradient norm is {norm}", rows)
-            optimizer.step()
-            optimizer.zero_grad()
+    state = State()
+    if checkpoints.resume is not None:
+        state = _restore(stepper, checkpoints.resume)
+        if settings.micro_batch_tokens is None:
+            stepper.budget = int(checkpoints.resume.state["budget"])
+    total = settings.epochs * epoch_steps(data.weights, settings.batch_size)
+    saved_s = time.monotonic()
 
-            number += 1
-            forms.update(form_name(row.form) for row in rows)
-            cut = [cut[0] + sum(row.prompt_cut > 0 for row in rows), cut[1] + sum(row.completion_cut > 0 for row in rows)]
-            loss_sum, weight_sum = loss_sum + step_sum, weight_sum + weight
-            step_completion, step_tokens = sum(row.completion_tokens for row in rows), sum(len(row.ids) for row in rows)
-            completion_tokens, tokens = completion_tokens + step_completion, tokens + step_tokens
-            seconds = time.monotonic() - began
-            if metrics is not None:
-                metrics.write(
-                    step=number, epoch=epoch + 1, loss=step_sum / weight, learning_rate=rate, grad_norm=norm, examples=len(rows),
-                    completion_tokens=step_completion, tokens=step_tokens, seconds=round(seconds, 4),
-                )  # fmt: skip
-            if progress is not None:
-                speed = completion_tokens / (time.monotonic() - started)
-                progress.advance(note=f"loss {loss_sum / weight_sum:.4f}, {speed:.0f} completion tokens/s")
-        epochs.append(
-            Epoch(
-                epoch=epoch + 1,
-                loss=loss_sum / weight_sum,
-                completion_tokens=completion_tokens,
-                tokens=tokens,
-                seconds=round(time.monotonic() - started, 3),
-            )
-        )
-    return Outcome(
-        steps=number,
-        epochs=tuple(epochs),
-        forms=dict(sorted(forms.items(), key=lambda item: (-item[1], item[0]))),
-        prompts_cut=cut[0],
-        completions_cut=cut[1],
-    )
+    def save() -> Path:
+        nonlocal saved_s
+        place = _save(stepper, accelerator, state, checkpoints, settings.keep_checkpoints)
+        saved_s = time.monotonic()
+        return place
+
+    def note(line: dict[str, Any]) -> None:
+        if metrics is not None:
+            metrics.write(**line)
+        if track is not None:
+            track({name: value for name, value in line.items() if name != "step"}, line["step"])
+
+    with StopRequest() as stop:
+        if state.step == 0:
+            state.held_out_before = _held_out(stepper, preparation, data)
+            if state.held_out_before is not None:
+                note({"step": 0, "epoch": 0, "held_out_loss": state.held_out_before})
+        while state.epoch < settings.epochs:
+            planned = steps(preparation.seed, state.epoch, data.weights, settings.batch_size)
+            while state.index < len(planned):
+                began = time.monotonic()
+                rows = preparation.encode_all([data.examples[i] for i in planned[state.index]], state.epoch)
+                rate = learning_rate(state.step, total, settings.rate, settings.warmup_ratio)
+                torch.manual_seed(randomness.key(preparation.seed, "dropout", state.step, accelerator.process_index))
+                due = time.monotonic() - saved_s >= settings.checkpoint_every_s
+                try:
+                    loss_sum, norm, (due, stopping) = stepper.train(rows, rate, settings.max_grad_norm, (due, stop.asked))
+                except NotFiniteError as error:
+                    raise error.told(state.step + 1, str(save())) from None
+                line = state.count(rows, loss_sum, time.monotonic() - began)
+                note(line | {"learning_rate": rate, "grad_norm": norm})
+                if progress is not None:
+                    speed = state.completion_tokens / state.seconds
+                    progress.advance(note=f"loss {state.loss_sum / state.weight_sum:.4f}, {speed:.0f} completion tokens/s")
+                if state.index == len(planned):
+                    held_out = _held_out(stepper, preparation, data)
+                    state.close_epoch(held_out)
+                    if held_out is not None:
+                        note({"step": state.step, "epoch": state.epoch, "held_out_loss": held_out})
+                    planned = ()
+                if due or stopping:
+                    save()
+                if stopping:
+                    raise KeyboardInterrupt
+    return state
 
 
-def _backward(wrapped: Any, accelerator: Any, rows: list[Encoded], weight: float, settings: TrainSettings, step: int) -> float:
-    """Leave the step's gradient on the parameters; return its sum(w * ce) over all ranks.
-
-    DDP averages gradients over the ranks, so each rank's part is multiplied by their number.
-    """
-    lengths = [len(row.ids) for row in rows]
-    groups = [
-        [rows[i] for i in group]
-        for group in micro_batches(lengths, settings.micro_batch_size, accelerator.process_index, accelerator.num_processes)
-    ]
-    idle = not groups
-    if idle:  # a rank without a share still has to meet the others in the gradient's reduction
-        groups = [[min(rows, key=lambda row: len(row.ids))]]
-    scale = 0.0 if idle else accelerator.num_processes / weight
-    sums: list[torch.Tensor] = []
-    for number, group in enumerate(groups):
-        ids, weights = (part.to(accelerator.device) for part in collate(group))
-        last = number == len(groups) - 1
-        with contextlib.nullcontext() if last else accelerator.no_sync(wrapped):
-            part = wrapped(ids, weights)
-            accelerator.backward(part * scale)
-        sums.append(torch.zeros_like(part) if idle else part.detach())
-    own = torch.stack(sums).double().cpu()
-    total = float(accelerator.reduce(own.sum().to(accelerator.device), reduction="sum"))
-    if not math.isfinite(total):
-        bad = [row for group, part in zip(groups, own.tolist(), strict=True) if not math.isfinite(part) for row in group]
-        raise _diverged(step, f"loss is {total / weight}", bad or rows)
-    return total
+def _held_out(stepper: Stepper, preparation: Preparation, data: Sources) -> float | None:
+    """The mean loss, in nats a token, of the held-out completions in the templates of the first epoch; none without any."""
+    if not data.held_out:
+        return None
+    total = weight = 0.0
+    size = 64  # examples encoded at a time
+    for start in range(0, len(data.held_out), size):
+        rows = [_completion_only(row) for row in preparation.encode_all(data.held_out[start : start + size], 0)]
+        weight += sum(sum(row.weights) for row in rows)
+        total += stepper.measure(rows)
+    return total / weight
 
 
-def _diverged(step: int, what: str, rows: Sequence[Encoded]) -> TrainingDivergedError:
-    names = ", ".join(row.id for row in rows[:16]) + (" …" if len(rows) > 16 else "")
-    return TrainingDivergedError(
-        f"step {step + 1}: {what}, in rows {names}",
-        hint="lower train.learning_rate, or set model.dtype=float32; if it is always the same rows, look at them",
-    )
+def _completion_only(row: Encoded) -> Encoded:
+    return replace(row, weights=(0.0,) * row.prompt_tokens + (1.0,) * row.completion_tokens)
+
+
+def tensors(stepper: Stepper) -> dict[str, torch.Tensor]:
+    """The trained tensors, whole and on the CPU, by their names in the objective; every rank has to call it."""
+    known = {name.removeprefix("module.") for name, part in stepper.wrapped.named_parameters() if part.requires_grad}
+    found: dict[str, Any] = get_model_state_dict(stepper.wrapped, options=WHOLE)
+    return {name: value for name, value in found.items() if name in known}
+
+
+def _save(stepper: Stepper, accelerator: Any, state: State, checkpoints: Checkpoints, keep: int) -> Path:
+    """Every rank takes part in gathering; rank 0 writes."""
+    held = {f"model/{name}": value for name, value in tensors(stepper).items()}
+    moments: dict[str, Any] = get_optimizer_state_dict(stepper.wrapped, _plain(stepper.optimizer), options=WHOLE)
+    if accelerator.is_main_process:
+        for name, own in moments["state"].items():
+            held |= {f"optimizer/{name}/{key}": value for key, value in own.items()}
+        told = {"fingerprint": dict(checkpoints.fingerprint), "budget": stepper.budget, "progress": asdict(state)}
+        checkpoint.save(checkpoints.folder, state.step, held, told, keep)
+    accelerator.wait_for_everyone()
+    return checkpoints.folder / checkpoint.name(state.step)
+
+
+def _restore(stepper: Stepper, found: checkpoint.Checkpoint) -> State:
+    held = found.tensors()
+    model: dict[str, Any] = {name.removeprefix("model/"): value for name, value in held.items() if name.startswith("model/")}
+    moments: dict[str, Any] = {}
+    for name, value in held.items():
+        if name.startswith("optimizer/"):
+            owner, key = name.removeprefix("optimizer/").rsplit("/", 1)
+            moments.setdefault(owner, {})[key] = value
+    optimizer = _plain(stepper.optimizer)
+    groups: Any = get_optimizer_state_dict(stepper.wrapped, optimizer, options=WHOLE)["param_groups"]
+    set_model_state_dict(stepper.wrapped, model, options=WHOLE)
+    set_optimizer_state_dict(stepper.wrapped, optimizer, {"state": moments, "param_groups": groups}, options=WHOLE)
+    return State(**found.state["progress"])
+
+
+def _plain(optimizer: Any) -> torch.optim.Optimizer:
+    """torch's optimizer inside accelerate's."""
+    inner: torch.optim.Optimizer = getattr(optimizer, "optimizer", optimizer)
+    return inner

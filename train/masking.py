@@ -1,14 +1,12 @@
-"""From a rendered example to token ids with a loss weight each.
+"""From a rendered example's token ids to one row with a loss weight for each.
 
-Knows no model, no file and no random number. Letters: T tokens of one example.
+Knows no model, no tokenizer, no file and no random number. Letters: T tokens of one example.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-from self_instruct.template import Rendered
 
 # The shortest limit in tokens that leaves room for the two ends of a prompt and an answer.
 MINIMUM_LENGTH = 64
@@ -17,20 +15,14 @@ MINIMUM_LENGTH = 64
 PROMPT_FLOOR = 32
 
 
-class Tokenize(Protocol):
-    """A tokenizer as training needs it: for a prompt, whatever it puts around one (beginning-of-text) is added; else
-    the text continues another, and nothing is put in front of it."""
-
-    def __call__(self, text: str, *, prompt: bool) -> list[int]: ...
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Encoded:
     """One example as the model sees it.
 
     `ids` (T) and `weights` (T): `weights[i]` is the weight in the loss of predicting `ids[i]` from those before it.
-    The first `prompt_tokens` ids are the prompt. `form` is the template it was rendered in; `prompt_cut` and
-    `completion_cut` count the tokens that were cut off to keep the limit.
+    The first `prompt_tokens` ids are the prompt; an encoder-decoder's encoder reads those, its decoder writes the others.
+    `form` is the template it was rendered in; `prompt_cut` and `completion_cut` count the tokens that were cut off to
+    keep the limit.
     """
 
     id: str
@@ -52,49 +44,50 @@ class Encoded:
         return self.ids[self.prompt_tokens :]
 
 
-def completion_ids(tokenize: Tokenize, completion: str, eos_id: int) -> list[int]:
-    """The ids of a completion without its end-of-text.
-
-    A text that spells out the end-of-text token ends there: what follows it could never be generated.
-    """
-    ids = tokenize(completion, prompt=False)
-    return ids[: ids.index(eos_id)] if eos_id in ids else ids
+def before_end(ids: Sequence[int], *ends: int) -> list[int]:
+    """The ids before the first of `ends`: what follows a spelled-out end-of-text could never be generated."""
+    return list(ids[: next((place for place, token in enumerate(ids) if token in ends), len(ids))])
 
 
-def encode(
-    identity: str, rendered: Rendered, tokenize: Tokenize, *, eos_id: int, limit: int, prompt_weight: float = 0.0
+def join(
+    identity: str,
+    form: str,
+    prompt: Sequence[int],
+    completion: Sequence[int],
+    *,
+    end_id: int,
+    limit: int,
+    prompt_weight: float = 0.0,
 ) -> Encoded:
-    """Tokenise prompt and completion apart and join their ids, so that a prompt has the ids it has when served.
+    """One row of a prompt's ids and a completion's, which were made apart: so a prompt has the ids it has when served.
 
-    The prompt's ids are the tokenizer's own for a prompt, beginning-of-text included. End-of-text is appended once
-    and is labelled, also where it doubles as padding. Weights are 1 on the completion and its end-of-text, and
-    `prompt_weight` (0 to 1) on the prompt. The very first token has weight 0: nothing precedes it.
+    `prompt` has what the tokenizer puts around a prompt (beginning-of-text), `completion` has no end. `end_id`, the
+    end-of-text or the end of a chat's turn, is appended once and is labelled, also where it doubles as padding. Weights
+    are 1 on the completion and its end, and `prompt_weight` (0 to 1) on the prompt. The very first token has weight 0:
+    nothing precedes it.
 
     Over `limit` tokens the prompt is cut in its middle, so that its beginning and its cue stay. A completion for
-    which even the shortest prompt leaves no room is cut at its end and gets no end-of-text, because the model
-    would learn to stop in the middle.
+    which even the shortest prompt leaves no room is cut at its end and gets no end, because the model would learn to
+    stop in the middle.
     """
     assert limit >= MINIMUM_LENGTH, limit
-    prompt = tokenize(rendered.prompt, prompt=True)
-    whole = completion_ids(tokenize, rendered.completion, eos_id)
-    completion = [*whole, eos_id]
-    keep = max(limit - len(completion), min(len(prompt), PROMPT_FLOOR))
-    prompt_cut = max(len(prompt) - keep, 0)
+    kept, answer = list(prompt), [*completion, end_id]
+    room = max(limit - len(answer), min(len(prompt), PROMPT_FLOOR))
+    prompt_cut = max(len(prompt) - room, 0)
     if prompt_cut:
-        tail = keep // 2
-        prompt = prompt[: keep - tail] + prompt[len(prompt) - tail :]
-    room = limit - len(prompt)
-    completion_cut = max(len(completion) - room, 0)
+        tail = room // 2
+        kept = [*prompt[: room - tail], *prompt[len(prompt) - tail :]]
+    completion_cut = max(len(kept) + len(answer) - limit, 0)
     if completion_cut:
-        completion = whole[:room]
-    weights = [prompt_weight] * len(prompt) + [1.0] * len(completion)
+        answer = list(completion[: limit - len(kept)])
+    weights = [prompt_weight] * len(kept) + [1.0] * len(answer)
     weights[0] = 0.0
     return Encoded(
         id=identity,
-        form=rendered.form,
-        ids=(*prompt, *completion),
+        form=form,
+        ids=(*kept, *answer),
         weights=tuple(weights),
-        prompt_tokens=len(prompt),
+        prompt_tokens=len(kept),
         prompt_cut=prompt_cut,
         completion_cut=completion_cut,
     )

@@ -1,4 +1,4 @@
-"""Loading a base model and its tokenizer, and putting LoRA on it.
+"""Loading a base model and making it trainable: LoRA, QLoRA or all weights.
 
 Knows nothing of data and steps. Every choice made for the user comes with its reason.
 """
@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from transformers.utils import logging as hub_logging
 
 from self_instruct import hardware, randomness
 from self_instruct.errors import ConfigError
-from self_instruct.settings import TrainSettings
-from self_instruct.train.masking import Tokenize
+from self_instruct.settings_train import TrainSettings
+from self_instruct.train import attention, objective
+from self_instruct.train.lora_layer import LoraLinear
 
 
 def set_threads(wanted: int | None, local_processes: int = 1) -> int:
@@ -45,54 +46,57 @@ def usable_gpus() -> list[hardware.Gpu]:
 
 
 def choose_dtype(wanted: str) -> tuple[str, str]:
-    """The number format to train in, and why. Never float16: small gradients vanish in it."""
+    """The number format to compute in, and why. Never float16: small gradients vanish in it."""
     dtype, reason = hardware.choose_dtype(wanted, found=usable_gpus())
     if dtype == "float16":
         return "float32", f"gradients vanish in float16, which was chosen because {reason}"
     return dtype, reason
 
 
-def tokenize_with(tokenizer: Any) -> Tokenize:
-    """A `transformers` tokenizer as masking wants it.
+def check_method(method: str) -> None:
+    """Raises ConfigError where `train.method` can't run on this machine, before anything is loaded."""
+    if method == "qlora":
+        if not usable_gpus():
+            raise ConfigError(
+                "train.method: qlora needs an NVIDIA GPU (bitsandbytes), and there is none", hint="set train.method=lora"
+            )
+        try:
+            import bitsandbytes  # noqa: F401
+        except ImportError:
+            raise ConfigError(
+                "train.method: qlora needs the package bitsandbytes, which isn't installed",
+                hint="pip install bitsandbytes, or set train.method=lora",
+            ) from None
 
-    SentencePiece's families put a space in front of every text. In a continuation that would be a second one, so
-    there the ids are taken from behind a line break, where none is added.
+
+def load_base(folder: str, dtype: str, method: str = "lora") -> Any:
+    """The model in a local folder: frozen weights in `dtype` for LoRA, in 4 bits for QLoRA, in float32 where all are trained.
+
+    Encoder-decoders (T5) load as such. Raises ConfigError for an architecture that is no language model.
     """
-
-    def ids(text: str, specials: bool) -> list[int]:
-        return list(tokenizer(text, add_special_tokens=specials, verbose=False).input_ids)
-
-    line_break = ids("\n", False)
-    adds_space = str(tokenizer.convert_ids_to_tokens(ids("x", False))[0]).startswith("\u2581")
-
-    def tokenize(text: str, *, prompt: bool) -> list[int]:
-        if adds_space and not prompt:
-            behind = ids(f"\n{text}", False)
-            if behind[: len(line_break)] == line_break:
-                return behind[len(line_break) :]
-        return ids(text, prompt)
-
-    return tokenize
-
-
-def load_base(folder: str, dtype: str) -> Any:
-    """The frozen causal model in `dtype`. Raises ConfigError for an architecture that isn't one."""
     quiet: Any = hub_logging
     quiet.disable_progress_bar()
     path = str(Path(folder).resolve())  # goes into adapter_config.json, which must hold from any directory
     config = AutoConfig.from_pretrained(path, local_files_only=True)
-    if config.is_encoder_decoder:
-        raise ConfigError(
-            f"model.name: {folder} is an encoder-decoder ({config.model_type}); this stage trains decoder-only models",
-            hint="name a causal language model",
+    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    more: dict[str, Any] = {"dtype": torch.float32 if method == "full" else getattr(torch, dtype)}
+    if method == "qlora":
+        from transformers import BitsAndBytesConfig
+
+        # Dettmers et al. 2023 (QLoRA): NormalFloat4, the scales quantized too, products in bfloat16.
+        more["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=more["dtype"]
         )
+        more["device_map"] = {"": int(os.environ.get("LOCAL_RANK", "0"))}
     try:
-        return AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), local_files_only=True)
+        return kind.from_pretrained(path, local_files_only=True, **more)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # a damaged file or another kind of model shows as any of many types
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(
-            f"model.name: {folder} can't be loaded as a causal language model: {first:.200}",
-            hint="name a causal language model; if it is one, copy or download it again",
+            f"model.name: {folder} can't be loaded as a language model: {first:.200}",
+            hint="name a causal language model or an encoder-decoder; if it is one, copy or download it again",
         ) from None
 
 
@@ -111,22 +115,51 @@ def linear_names(base: Any) -> list[str]:
     return sorted(found)
 
 
-def add_lora(base: Any, settings: TrainSettings, seed: int) -> Any:
-    """The base with trainable float32 LoRA matrices on all linear layers; everything else stays frozen.
+def make_trainable(base: Any, settings: TrainSettings, seed: int) -> Any:
+    """`full`: the base with all its weights trained. Else the frozen base with float32 LoRA matrices on all linear layers.
 
-    No bias, no DoRA, no retrained embeddings: vLLM serves none of them. The matrices' start values are a
-    function of `seed` alone.
+    No bias, no DoRA, no retrained embeddings: vLLM serves none of them. The matrices' start values are a function of `seed` alone.
     """
     torch.manual_seed(randomness.key(seed, "lora"))
+    if settings.method == "full":
+        return base.requires_grad_(True)
     lora = LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type="SEQ_2_SEQ_LM" if base.config.is_encoder_decoder else "CAUSAL_LM",
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
         target_modules=linear_names(base),
         bias="none",
     )
+    if settings.method == "lora":
+        lora._register_custom_module({torch.nn.Linear: LoraLinear})  # PEFT's documented way in for a layer of one's own
     return get_peft_model(base, lora, autocast_adapter_dtype=True)
+
+
+def build_objective(
+    model: Any, settings: TrainSettings, limit: int, ids: list[int]
+) -> tuple[objective.WeightedLoss, objective.Layout, str]:
+    """The loss over a trainable model, how its micro-batches are laid out, and why, as a sentence.
+
+    `limit`: the longest example in tokens. `ids`: a few, of any example.
+    """
+    inner = objective.causal(model)
+    if inner.config.is_encoder_decoder:
+        return (
+            objective.WeightedLoss(model, plain_head=False),
+            "encoder-decoder",
+            "an encoder-decoder: prompts and completions are padded",
+        )
+    plain = objective.head_is_plain(model, ids)
+    decoder, _ = objective.parts(model)
+    reason: str | None = "train.attention says so"
+    if settings.attention == "auto":
+        reason = "its decoder can't be had apart" if decoder is None else attention.pack(inner, decoder, limit)
+    layout: objective.Layout = "packed" if reason is None else "padded"
+    said = "examples end to end in one row, without padding" if reason is None else f"padded micro-batches: {reason}"
+    if not plain:
+        said += "; this architecture does more than a matrix product in its output head: its own logits are used"
+    return objective.WeightedLoss(model, plain_head=plain), layout, said
 
 
 def trainable(model: Any) -> int:
@@ -134,14 +167,14 @@ def trainable(model: Any) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def accelerator() -> Any:
+def accelerator(mixed_precision: str = "no") -> Any:
     """accelerate's view of the processes and devices. The number format is ours to choose, not its config's.
 
     Raises ConfigError where a launcher started several processes that don't know of each other.
     """
     import accelerate
 
-    made = accelerate.Accelerator(mixed_precision="no")
+    made = accelerate.Accelerator(mixed_precision=mixed_precision)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1 and made.num_processes == 1:
         raise ConfigError(

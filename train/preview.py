@@ -6,9 +6,11 @@ Knows neither model nor trainer. The masked part of a sample is the one with no 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from self_instruct.train.masking import Encoded
+
+DIM, PLAIN = "\x1b[2m", "\x1b[0m"  # ECMA-48: faint, and back
 
 
 def form_name(form: str) -> str:
@@ -28,11 +30,20 @@ def histogram(counts: dict[str, int], width: int = 30) -> list[str]:
     return [f"{count:7d} {'#' * max(round(width * count / most), 1):{width}} {name}" for name, count in counts.items()]
 
 
-def sample(encoded: Encoded, decode: Callable[[Sequence[int]], str]) -> list[str]:
-    """One example, its masked and its trained lines marked by what stands before the bar."""
+def sources(counts: Mapping[str, int], weights: Mapping[str, float]) -> list[str]:
+    """One line a source: its rows, its passes in an epoch, its name."""
+    return [f"{rows:7d} rows x {weights[name]:g} an epoch: {name}" for name, rows in counts.items()]
+
+
+def sample(encoded: Encoded, decode: Callable[[Sequence[int]], str], *, grey: bool = False) -> list[str]:
+    """One example, its masked and its trained lines marked by what stands before the bar.
+
+    `grey`, for a terminal, shows the masked lines faint too.
+    """
     prompt, completion = encoded.ids[: encoded.prompt_tokens], encoded.labels
-    mark = "masked" if not any(encoded.weights[: encoded.prompt_tokens]) else "weighted"
+    masked = not any(encoded.weights[: encoded.prompt_tokens])
     lines = [f"{encoded.id}: {len(prompt)} prompt tokens, {len(completion)} completion tokens, template {form_name(encoded.form)}"]
-    for name, ids in ((mark, prompt), ("trained", completion)):
-        lines += [f"  {name:>8} | {line}" for line in decode(ids).split("\n")]
+    for name, ids in (("masked" if masked else "weighted", prompt), ("trained", completion)):
+        before, after = (DIM, PLAIN) if grey and name == "masked" else ("", "")
+        lines += [f"{before}  {name:>8} | {line}{after}" for line in decode(ids).split("\n")]
     return lines

@@ -45,9 +45,11 @@ def add_settings_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--config", action="append", default=[], metavar="FILE", help="YAML settings; several are merged left to right"
     )
-    made.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="one setting, such as train.epochs=1"
-    )
+    add_set_flag(made, "one setting, such as train.epochs=1")
+
+
+def add_set_flag(made: argparse.ArgumentParser, help: str) -> None:
+    made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help=help)
 
 
 def loaded(arguments: argparse.Namespace) -> Loaded:
@@ -82,7 +84,7 @@ def _status(main: Callable[[Sequence[str]], int], arguments: list[str]) -> int:
         terminated = True
         interrupt = signal.getsignal(signal.SIGINT)  # asyncio's own while it runs
         if callable(interrupt):
-            interrupt(signal.SIGINT, frame)
+            interrupt(number, frame)
         else:
             raise KeyboardInterrupt
 

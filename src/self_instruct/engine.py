@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from self_instruct.errors import EngineError
 from self_instruct.records import Completion, Request
 
 
@@ -16,7 +17,8 @@ class Engine(Protocol):
     async def generate(self, request: Request) -> Completion:
         """Complete one request.
 
-        Raises EngineError where the request can't be served (too long, colliding choices, unknown adapter)
+        Raises EngineError where the request can't be served (too long, colliding choices, unknown adapter, scores of
+        tokens from an engine other than `vllm`)
         and EngineDiedError where the engine ended. A failure is never an empty completion.
         """
         ...
@@ -28,3 +30,9 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Stop the engine and free the device. May be called twice."""
         ...
+
+
+def refuse_scoring(request: Request, engine: str) -> None:
+    """For the engines that don't score tokens. Raises EngineError where the request asks for that."""
+    if request.scored:
+        raise EngineError(f"request {request.id}: the {engine} engine scores no tokens", hint="set model.engine=vllm")

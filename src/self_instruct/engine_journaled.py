@@ -22,11 +22,12 @@ from self_instruct.errors import RunFolderError
 from self_instruct.records import Completion, Request, Sampling
 
 SETTLE_S, SETTLE_TURNS = 0.2, 20  # nothing beside the start of an engine
-NOT_CONTENT = ("id", "priority", "parents")
+NOT_CONTENT = ("id", "priority", "parents", "scored")
+NOT_KEPT = ("request_id", "logprobs", "likeliest")  # scores are asked for without a journal
 # `dataclasses.asdict` copies deeply, at a fifth of the time that a request costs beside its engine.
 CONTENT = tuple(field.name for field in dataclasses.fields(Request) if field.name not in NOT_CONTENT)
 SAMPLING = tuple(field.name for field in dataclasses.fields(Sampling))
-COMPLETION = tuple(field.name for field in dataclasses.fields(Completion) if field.name != "request_id")
+COMPLETION = tuple(field.name for field in dataclasses.fields(Completion) if field.name not in NOT_KEPT)
 TEXT, COUNT, SECONDS = (str,), (int,), (int, float)
 NEEDED: dict[str, tuple[type, ...]] = {
     "id": TEXT, "number": COUNT, "session": COUNT, "asked_s": SECONDS, "answered_s": SECONDS, "payload": TEXT, "text": TEXT,
@@ -120,6 +121,7 @@ class JournaledEngine:
     async def generate(self, request: Request) -> Completion:
         """See `Engine.generate`. Raises RunFolderError where the journal holds another request under this id, or where
         there is no engine to ask, and OSError where the journal can't be written."""
+        assert not request.scored, "scores are asked for without a journal"
         payload = payload_hash(request)
         record = self._known.get(request.id)
         if record is not None:

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable
 
+from self_instruct.engine import refuse_scoring
 from self_instruct.errors import EngineDiedError, EngineError
 from self_instruct.randomness import generator
 from self_instruct.records import Completion, Request
@@ -84,6 +85,7 @@ class ScriptedEngine:
         """See `Engine.generate`. A token is a word with the white space before it."""
         if self._closed:
             raise EngineDiedError("the scripted engine is closed")
+        refuse_scoring(request, "scripted")
         if self._dies_after is not None and self._served >= self._dies_after:
             raise EngineDiedError(f"the scripted engine died after {self._dies_after} answers, as told")
         self._served += 1

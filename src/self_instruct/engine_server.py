@@ -14,6 +14,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from self_instruct import choices, prometheus, server_address
+from self_instruct.engine import refuse_scoring
 from self_instruct.engine_vllm import is_cpu_build
 from self_instruct.errors import EngineDiedError, EngineError
 from self_instruct.records import Completion, Request
@@ -90,6 +91,7 @@ class ServerEngine:
 
     async def generate(self, request: Request) -> Completion:
         """See `Engine.generate`."""
+        refuse_scoring(request, "server")
         try:
             body, heads = self._body(request)
         except ValueError as error:

@@ -13,6 +13,7 @@ import itertools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
+from self_instruct.engine import refuse_scoring
 from self_instruct.errors import EngineDiedError, EngineError
 from self_instruct.records import Completion, Request
 from self_instruct.runlog import log
@@ -59,6 +60,7 @@ class TransformersEngine:
         """See `Engine.generate`."""
         if self._closing:
             raise EngineDiedError("the transformers engine is closed")
+        refuse_scoring(request, "transformers")
         try:
             row = self._runner.prepare(request)
         except ValueError as error:

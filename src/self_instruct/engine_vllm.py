@@ -66,10 +66,15 @@ def engine_arguments(model: Model, settings: Settings, adapters: tuple[str, ...]
             "kv_cache_memory_bytes": int(engine.kv_cache_gib * 2**30),
         }
     if adapters:
-        rank = max(_rank(Path(path)) for path in adapters)
+        found = [_adapter(Path(path)) for path in adapters]
+        rank = max(one["r"] for one in found)
         # vLLM 0.32 on CPU gives the base's rows of a mixed batch to the last slot (index -1): keep that one empty.
         slots = len(adapters) if cuda else len(adapters) + 1
         arguments |= {"enable_lora": True, "max_loras": slots, "max_lora_rank": next(r for r in LORA_RANKS if r >= rank)}
+        # Else vLLM prepares the output head too, which costs time, and 0.32 on CPU then dies of prompt log-probabilities.
+        targets: list[Any] = [one.get("target_modules") for one in found]
+        if all(isinstance(names, list) and not any("." in name for name in names) for names in targets):
+            arguments["lora_target_modules"] = sorted({name for names in targets for name in names})
     return arguments
 
 
@@ -82,16 +87,18 @@ def is_cpu_build() -> bool:
     return True
 
 
-def _rank(adapter: Path) -> int:
+def _adapter(adapter: Path) -> dict[str, Any]:
+    """The adapter's own settings, with a rank `r` that vLLM serves."""
     try:
-        rank = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+        found: dict[str, Any] = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        rank = found["r"]
     except (OSError, ValueError, KeyError) as error:
         raise EngineError(
             f"{adapter}: not a LoRA adapter folder: {error}", hint="name a folder that the train stage made"
         ) from None
     if not isinstance(rank, int) or not 1 <= rank <= LORA_RANKS[-1]:
         raise EngineError(f"{adapter}: rank {rank!r}; vLLM serves 1 to {LORA_RANKS[-1]}")
-    return rank
+    return found
 
 
 class VllmEngine:
@@ -222,8 +229,8 @@ class VllmEngine:
                 self._was_ready = True
                 self._ready.set_result(None)
             case "completion":
-                message["choice_logprobs"] = tuple(message["choice_logprobs"])
-                self._settle(message["request_id"], Completion(**message))
+                lists = {name: tuple(message[name]) for name in ("choice_logprobs", "logprobs", "likeliest")}
+                self._settle(message["request_id"], Completion(**message | lists))
             case "failed":
                 self._settle(message["request_id"], EngineError(f"request {message['request_id']}: {message['error']}"))
             case "metrics":

@@ -52,6 +52,7 @@ class Request:
     `adapter`: path of a PEFT LoRA folder to answer with, none for the base model.
     `priority`: smaller is served earlier.
     `parents`: ids of the records that the prompt shows, in its order; for the journal, not for the engine.
+    `scored`: token ids to score in the prompt's stead, at least two; the answer's text then means nothing.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Request:
     adapter: str | None = None
     priority: int = 0
     parents: tuple[str, ...] = ()
+    scored: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +73,8 @@ class Completion:
     `choice_logprobs`: for constrained requests, the natural log of the probability of each choice, in the
     request's order, normalised over the choices.
     `cached_tokens`: prompt tokens that the engine had in its prefix cache already; none where it doesn't tell.
+    `logprobs`, `likeliest`: where tokens were to be scored, for each but the first the natural log of its probability
+    after those before it, and the id that was likeliest in its place.
     """
 
     request_id: str
@@ -80,6 +84,8 @@ class Completion:
     output_tokens: int
     choice_logprobs: tuple[float, ...] = ()
     cached_tokens: int | None = None
+    logprobs: tuple[float, ...] = ()
+    likeliest: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -58,19 +58,19 @@ class Progress:
     """A bar on a terminal; elsewhere a log line at most every 30 s and one at the end.
 
     `total` and `unit` are printed; `note` is free text such as "loss 2.31, 410 tokens/s". The time left is linear in the
-    steps done, unless the caller estimates it.
+    steps done, unless the caller estimates it. `done` steps were done before.
     """
 
-    def __init__(self, what: str, total: int, unit: str) -> None:
+    def __init__(self, what: str, total: int, unit: str, done: int = 0) -> None:
         self.what, self.total, self.unit = what, total, unit
-        self.done = 0
+        self.done = self._before = done
         self._said = -1
         self._note = ""
         self._left_s: float | None = None
         self._estimated = False
         self._started = time.monotonic()
         self._last = self._started
-        self._bar = tqdm(total=total, desc=what, unit=f" {unit}", dynamic_ncols=True) if sys.stderr.isatty() else None
+        self._bar = tqdm(total=total, initial=done, desc=what, unit=f" {unit}", dynamic_ncols=True) if sys.stderr.isatty() else None
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Count `steps` more and show `note` beside the count."""
@@ -94,8 +94,8 @@ class Progress:
         self._last, self._said = time.monotonic(), self.done
         spent = self._last - self._started
         left_s = self._left_s
-        if not self._estimated and self.done:
-            left_s = spent / self.done * (self.total - self.done)
+        if not self._estimated and self.done > self._before:
+            left_s = spent / (self.done - self._before) * (self.total - self.done)
         left = f", about {duration(left_s)} left" if left_s is not None and self.done < self.total else ""
         note = f", {self._note}" if self._note else ""
         log.info("%s: %d of %d %s in %.0f s%s%s", self.what, self.done, self.total, self.unit, spent, left, note)

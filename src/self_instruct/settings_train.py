@@ -87,8 +87,8 @@ class TrainSettings(Section):
     attention: Annotated[
         Literal["auto", "padded"],
         runtime(
-            "`auto` runs the examples of a micro-batch in one row without padding, where the architecture can; `padded` never does: the "
-            "way out where that fails."
+            "`auto` runs the examples of a micro-batch in one row without padding, where the architecture can; `padded` never "
+            "does: the way out where that fails."
         ),
     ] = "auto"
     max_length: Annotated[int, shape("Longest example in tokens; longer prompts are cut in the middle.", ge=64)] = 1024

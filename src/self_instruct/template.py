@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+import string
 from dataclasses import dataclass
 
 # I instruction, X input. A form that ends in a cue colon is continued with one space, one that ends in line
@@ -30,6 +31,9 @@ WITHOUT_INPUT = (
 )
 EVALUATION_WITH_INPUT = "{I}\n\n{X}\n\nOutput:"
 EVALUATION_WITHOUT_INPUT = "{I}\n\nOutput:"
+# The forms that aren't filled here: the chat template of a model's tokenizer, and a prompt that stays as it is.
+CHAT = "chat"
+VERBATIM = "verbatim"
 
 # A field name alone at the start of an input: "Sentence: The cat sat." One field only, else the names are structure;
 # white space must follow, else "https://…" would lose its scheme.
@@ -79,3 +83,24 @@ def evaluation_prompt(instruction: str, input: str) -> str:
     """The one fixed form of evaluation (method.md, section 3), the same for the base and every tuned model."""
     instruction, input = instruction.strip(), input.strip()
     return fill(EVALUATION_WITH_INPUT if input else EVALUATION_WITHOUT_INPUT, instruction, input)
+
+
+def user_turn(instruction: str, input: str) -> str:
+    """A task as what a user says in a chat: the instruction and, below a blank line, the input."""
+    instruction, input = instruction.strip(), input.strip()
+    return fill("{I}\n\n{X}" if input else "{I}", instruction, input)
+
+
+def superni_prompt(definition: str, input: str) -> str:
+    """The zero-shot prompt of SuperNI's reference evaluation (method.md, section 3, "SuperNI scoring, exactly", 2).
+
+    A full stop is added to either text where its last character is no ASCII punctuation; so an empty input reads ".".
+    """
+    return (
+        f"Definition: {_ended(definition.strip())}\n\n"
+        f"Now complete the following example -\nInput: {_ended(input.strip())}\nOutput: "
+    )
+
+
+def _ended(text: str) -> str:
+    return text if text[-1:] in string.punctuation and text else f"{text}."

@@ -94,8 +94,11 @@ class Worker:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        sampling, wanted = message["sampling"], message["choices"]
-        if wanted:
+        sampling, wanted, scored = message["sampling"], message["choices"], message["scored"]
+        if scored:  # vLLM has to give one new token; the prefix cache, which has no scores, is left aside then
+            ids, allowed = scored, list[int]()
+            params = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=1)
+        elif wanted:
             ids, allowed = choices.split(self._tokenize, message["prompt"], wanted)
             params = SamplingParams(
                 max_tokens=1, temperature=0, allowed_token_ids=allowed, logprobs=len(allowed), logprob_token_ids=allowed
@@ -123,12 +126,18 @@ class Worker:
             "prompt_tokens": len(ids),
             "output_tokens": len(answer.token_ids),
             "choice_logprobs": [],
+            "logprobs": [],
+            "likeliest": [],
             "cached_tokens": final.num_cached_tokens,
         }
         if wanted:
             assert isinstance(answer.logprobs, list), "flat_logprobs is off"
             scores = choices.normalized([answer.logprobs[0][token].logprob for token in allowed])
             reply |= {"choice_logprobs": scores, "text": wanted[scores.index(max(scores))], "finish_reason": "stop"}
+        if scored:
+            places = final.prompt_logprobs[1:]  # of each place: by token, the one that stands there and the likeliest
+            reply["logprobs"] = [place[token].logprob for place, token in zip(places, ids[1:], strict=True)]
+            reply["likeliest"] = [next(t for t, found in place.items() if found.rank == 1) for place in places]
         return reply
 
 

@@ -78,7 +78,7 @@ def vllm_serve(
         if isinstance(value, bool):
             flags.append(f"--{flag}" if value else f"--no-{flag}")
         else:
-            flags += [f"--{flag}", str(value)]
+            flags += [f"--{flag}", *map(str, value if isinstance(value, list) else [value])]
     log_path = tmp_path_factory.mktemp("serve") / "server.log"
     with log_path.open("wb") as log_file:
         process = subprocess.Popen(

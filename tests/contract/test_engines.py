@@ -7,6 +7,7 @@ import math
 
 import pytest
 
+from self_instruct.engine_vllm import VllmEngine
 from self_instruct.errors import EngineError
 from self_instruct.records import Request, Sampling
 from serving import CONTEXT, Served
@@ -72,6 +73,20 @@ def test_choices_constrain_and_score(served: Served) -> None:
 def test_choices_that_cannot_be_told_apart_are_an_error(served: Served) -> None:
     with pytest.raises(EngineError, match="told apart"):
         served.do(served.engine.generate(request(choices=(" Yes", " Yes"), sampling=Sampling(max_tokens=1))))
+
+
+def test_tokens_are_scored_by_vllm_and_refused_by_the_others(served: Served) -> None:
+    asked = [request("", scored=tuple(range(500, 540)), adapter=adapter) for adapter in (None, served.adapter)]
+    if not isinstance(served.engine, VllmEngine):
+        with pytest.raises(EngineError, match="engine scores no tokens"):
+            served.do(served.engine.generate(asked[0]))
+        return
+    base, tuned = (served.do(served.engine.generate(one)) for one in asked)
+    again = served.do(served.engine.generate(request("", scored=tuple(range(500, 540)))))  # not cut short by the prefix cache
+    assert (len(base.logprobs), len(base.likeliest), base.prompt_tokens) == (39, 39, 40)
+    assert all(score <= 0 for score in base.logprobs)
+    assert again.logprobs == pytest.approx(base.logprobs, abs=1e-4)
+    assert tuned.logprobs != pytest.approx(base.logprobs, abs=1e-2)
 
 
 def test_metrics_are_numbers(served: Served) -> None:

@@ -132,6 +132,13 @@ def test_only_what_shapes_an_answer_is_in_its_hash() -> None:
     assert plain == payload_hash(Request(id="x", prompt="Say 0\n9.", sampling=Sampling(max_tokens=50), priority=3, parents=("a",)))
     assert plain != payload_hash(request(1))
     assert plain != payload_hash(request(0, adapter="lora"))
+    assert plain == "763c824693f9be42", "another hash refuses every run that was made before"
+
+
+def test_a_record_has_no_fields_for_scores(path: Path) -> None:
+    ask(path, Starter(), [request(0)])
+    (record,) = journal.read(path)
+    assert record.keys() & {"scored", "logprobs", "likeliest"} == set()
 
 
 def test_without_an_engine_the_journal_is_only_read(path: Path) -> None:

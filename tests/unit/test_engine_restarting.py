@@ -275,7 +275,7 @@ for line in sys.stdin:
     if message["op"] == "start": send("ready")
     elif message["op"] == "generate" and message["prompt"] != "wait":
         send("completion", request_id=message["id"], text="well", finish_reason="stop", prompt_tokens=1, output_tokens=1,
-             choice_logprobs=[])
+             choice_logprobs=[], logprobs=[], likeliest=[])
     elif message["op"] == "close": break
 """
 

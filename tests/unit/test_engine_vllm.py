@@ -49,7 +49,8 @@ for line in sys.stdin:
         if prompt == "refuse": send("failed", request_id=message["id"], error="ValueError: too long")
         if prompt == "wait": continue
         send("completion", request_id=message["id"], text=prompt.upper(), finish_reason="stop", prompt_tokens=1,
-             output_tokens=1, choice_logprobs=[-0.5] * len(message["choices"]))
+             output_tokens=1, choice_logprobs=[-0.5] * len(message["choices"]),
+             logprobs=[-0.25] * len(message["scored"]), likeliest=message["scored"])
     elif message["op"] == "metrics":
         send("metrics", values={"x": 1.0})
     elif message["op"] == "close":
@@ -87,6 +88,15 @@ def test_requests_get_their_answers(with_engine: Callable[..., None]) -> None:
         answers = await asyncio.gather(*(engine.generate(request(text)) for text in ("a", "b", "c")))
         assert [answer.text for answer in answers] == ["A", "B", "C"]
         assert await engine.metrics() == {"x": 1.0}
+
+    with_engine(use)
+
+
+def test_tokens_to_score_go_to_the_process_and_their_scores_come_back(with_engine: Callable[..., None]) -> None:
+    async def use(engine: VllmEngine) -> None:
+        asked = Request(id="s", prompt="", sampling=Sampling(max_tokens=1), scored=(5, 6))
+        answer = await engine.generate(asked)
+        assert (answer.logprobs, answer.likeliest) == ((-0.25, -0.25), (5, 6))
 
     with_engine(use)
 
@@ -212,6 +222,22 @@ def test_the_engines_lora_rank_is_the_next_allowed_one(tmp_path: Path, rank: int
     (tmp_path / "adapter_config.json").write_text(json.dumps({"r": rank}))
     arguments = engine_arguments(MODEL, Settings(), (str(tmp_path),), "float32", cuda=False)
     assert arguments["max_lora_rank"] == engine_rank
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ([["v_proj", "q_proj"], ["o_proj", "q_proj"]], ["o_proj", "q_proj", "v_proj"]),
+        ([["q_proj"], ["model.layers.0.self_attn.q_proj"]], None),
+        (["all-linear"], None),
+    ],
+)
+def test_only_the_adapters_own_modules_are_prepared_for_it(tmp_path: Path, named: list[Any], told: list[str] | None) -> None:
+    for number, names in enumerate(named):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "adapter_config.json").write_text(json.dumps({"r": 8, "target_modules": names}))
+    folders = tuple(str(tmp_path / str(number)) for number in range(len(named)))
+    assert engine_arguments(MODEL, Settings(), folders, "float32", cuda=False).get("lora_target_modules") == told
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"r": 600}', None])

@@ -199,6 +199,16 @@ def test_several_adapters_by_name(run: Path, tmp_path: Path) -> None:
     assert [model["model"] for model in tree["models"]] == ["base", "tuned", "lora"]
 
 
+def test_a_fully_tuned_run_is_measured_as_a_model_of_its_own(
+    tmp_path: Path, tiny_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run/train/model").mkdir(parents=True)
+    assert call(tmp_path / "run") == 2
+    error, hint = capfd.readouterr().err.splitlines()[-2:]
+    assert error == f"error: {tmp_path}/run/train/adapter: no adapter: the run fine-tuned the whole model (train.method: full)"
+    assert f"--set model.name={tmp_path}/run/train/model --set 'evaluate.adapters=[]'" in hint
+
+
 def test_no_adapter_at_all_measures_the_base(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert call(run, "evaluate.adapters=[]") == 0
     assert list(json.loads(capfd.readouterr().out)["rouge_l"]) == ["base"]

@@ -189,6 +189,8 @@ def test_a_run_to_replay_is_the_callers_too(checkout: Path, commands: Path, tmp_
     assert done.stdout.splitlines()[0] == f"python generate replay {tmp_path}/mine"
     done = launch(checkout, commands, "generate", "lineage", "mine", "task-000001-00-i0", cwd=tmp_path)
     assert done.stdout.splitlines()[0] == f"python generate lineage {tmp_path}/mine task-000001-00-i0"
+    done = launch(checkout, commands, "train", "merge", "mine", "--set", "run.threads=1", cwd=tmp_path)
+    assert done.stdout.splitlines()[0] == f"python train merge {tmp_path}/mine --set run.threads=1", "not through accelerate"
     assert launch(checkout, commands, "generate", "replay", "--help", cwd=tmp_path).stdout.startswith(
         "python generate replay --help"
     )

@@ -38,7 +38,7 @@ def snapshot(folder: Path) -> Snapshot:
 
 
 def opened(out: Path, *overrides: str, stage: str = "train", inputs: dict[str, str] | None = None) -> StageFolder:
-    return open_stage(load([], overrides, str(out)), stage, ["--out", str(out)], inputs or {"corpus": "abc"})
+    return open_stage(load([], overrides, str(out)), stage, ["--out", str(out)], inputs or {"data": "abc"})
 
 
 def made(out: Path, *overrides: str) -> Path:
@@ -61,7 +61,7 @@ def test_new_folder_records_config_and_manifest(tmp_path: Path) -> None:
     folder.close()
     assert folder.path == tmp_path / "a" / "run" / "train"
     config = read_json(folder.path / "config.json")
-    assert config["stage"] == "train" and config["inputs"] == {"corpus": "abc"}
+    assert config["stage"] == "train" and config["inputs"] == {"data": "abc"}
     assert config["settings"]["train.epochs"] == 3 and "run.dir" not in config["settings"]
     manifest = read_json(folder.path / "manifest.json")
     assert manifest["status"] == "running" and not folder.finished
@@ -85,7 +85,7 @@ def test_same_settings_resume_and_keep_the_start(tmp_path: Path) -> None:
 
 def test_runtime_settings_may_change(tmp_path: Path) -> None:
     path = made(tmp_path / "run")
-    made(tmp_path / "run", "train.micro_batch_size=1", "run.threads=1", "run.engine.max_num_seqs=2")
+    made(tmp_path / "run", "train.micro_batch_tokens=512", "run.threads=1", "run.engine.max_num_seqs=2")
     assert read_json(path / "manifest.json")["settings"]["run.threads"] == {"value": 1, "origin": "--set"}
 
 
@@ -103,12 +103,12 @@ def test_other_settings_are_refused_by_name_with_the_folder_unchanged(tmp_path: 
 
 def test_other_inputs_are_refused(tmp_path: Path) -> None:
     made(tmp_path / "run")
-    assert "input corpus was 'abc', is 'xyz'" in refused(tmp_path / "run", inputs={"corpus": "xyz"}).message
-    assert "input seeds was None, is 'd'" in refused(tmp_path / "run", inputs={"corpus": "abc", "seeds": "d"}).message
+    assert "input data was 'abc', is 'xyz'" in refused(tmp_path / "run", inputs={"data": "xyz"}).message
+    assert "input seeds was None, is 'd'" in refused(tmp_path / "run", inputs={"data": "abc", "seeds": "d"}).message
 
 
 def test_what_is_read_may_lie_elsewhere_and_must_be_the_same(tmp_path: Path) -> None:
-    read = {"corpus": "abc", "seeds": "d"}
+    read = {"data": "abc", "seeds": "d"}
     opened(tmp_path / "run", "train.data=/old/corpus", "train.seeds=/old/seeds.jsonl", inputs=read).close()
     opened(tmp_path / "run", "train.data=/new/corpus", "train.seeds=/new/seeds.jsonl", inputs=read).close()
     error = refused(tmp_path / "run", "train.data=/new/corpus", "train.seeds=/new/seeds.jsonl", inputs=read | {"seeds": "e"})
@@ -183,7 +183,7 @@ def test_config_that_another_process_made_meanwhile_is_compared_too(tmp_path: Pa
 
     def lock_after_the_other(descriptor: int, how: int) -> None:
         config = tmp_path / "run" / "train" / "config.json"
-        write_json(config, {"stage": "train", "settings": shaping(other.settings, "train"), "inputs": {"corpus": "abc"}})
+        write_json(config, {"stage": "train", "settings": shaping(other.settings, "train"), "inputs": {"data": "abc"}})
 
     monkeypatch.setattr(fcntl, "flock", lock_after_the_other)
     with pytest.raises(RunFolderError, match=r"train\.epochs was 7, is 2"):

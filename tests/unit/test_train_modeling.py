@@ -132,25 +132,3 @@ def test_processes_that_dont_know_of_each_other_are_refused(
     else:
         assert modeling.accelerator().num_processes == processes
     assert asked == [{"mixed_precision": "no"}]
-
-
-class Marked:
-    """A tokenizer that shows what it was asked, one token a character."""
-
-    def __init__(self, mark: str) -> None:
-        self.mark = mark
-
-    def __call__(self, text: str, add_special_tokens: bool, verbose: bool) -> Any:
-        ids = ([1] if add_special_tokens else []) + ([2] if self.mark else []) + [ord(character) for character in text]
-        return type("Answer", (), {"input_ids": ids})()
-
-    def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
-        return [self.mark + "x" for _ in ids]
-
-
-def test_a_space_that_the_tokenizer_adds_is_left_out_of_continuations() -> None:
-    plain, marking = modeling.tokenize_with(Marked("")), modeling.tokenize_with(Marked("\u2581"))
-    assert plain("ab", prompt=True) == [1, 97, 98]
-    assert plain("ab", prompt=False) == [97, 98]
-    assert marking("ab", prompt=True) == [1, 2, 97, 98]
-    assert marking("ab", prompt=False) == [97, 98]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from self_instruct.template import WITH_INPUT, WITHOUT_INPUT
 from self_instruct.train.masking import Encoded
-from self_instruct.train.preview import count_forms, form_name, histogram, sample
+from self_instruct.train.preview import DIM, PLAIN, count_forms, form_name, histogram, sample, sources
 
 
 def encoded(form: str, prompt_weight: float = 0.0) -> Encoded:
@@ -37,3 +37,16 @@ def test_a_sample_shows_what_is_masked() -> None:
         "   trained |  gull</s>",
     ]
     assert sample(encoded("{I}\nOutput:", 0.3), decode)[1] == "  weighted | Name a bird."
+
+
+def test_on_a_terminal_what_is_masked_is_grey() -> None:
+    plain, grey = (sample(encoded("{I}\nOutput:"), decode, grey=grey) for grey in (False, True))
+    assert grey == [plain[0], *(f"{DIM}{line}{PLAIN}" for line in plain[1:3]), plain[3]]
+    assert sample(encoded("{I}\nOutput:", 0.3), decode, grey=True) == sample(encoded("{I}\nOutput:", 0.3), decode)
+
+
+def test_sources_are_counted_with_their_passes() -> None:
+    assert sources({"seeds": 175, "t0": 2000}, {"seeds": 1.0, "t0": 0.5}) == [
+        "    175 rows x 1 an epoch: seeds",
+        "   2000 rows x 0.5 an epoch: t0",
+    ]

@@ -1,0 +1,152 @@
+"""One optimizer step: micro-batches forward and backward, over all ranks, within the memory there is.
+
+Knows nothing of epochs, files and schedules. The loss of a step is sum(w * ce) / sum(w) over all its examples, whatever
+micro-batches and ranks they run in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from self_instruct.errors import TrainingDivergedError
+from self_instruct.runlog import log
+from self_instruct.train import packing
+from self_instruct.train.masking import Encoded
+from self_instruct.train.objective import Layout, WeightedLoss, causal, collate, to_device
+
+
+class NotFiniteError(Exception):
+    """The loss or the gradient of a step is not a number; the step wasn't applied. `rows` are the ids of the examples."""
+
+    def __init__(self, what: str, rows: Sequence[Encoded]) -> None:
+        super().__init__(what)
+        self.what, self.rows = what, [row.id for row in rows]
+
+    def told(self, step: int, saved: str) -> TrainingDivergedError:
+        """The error for the user; `step` counts from 1, `saved` says where the state before it lies."""
+        names = ", ".join(self.rows[:16]) + (" …" if len(self.rows) > 16 else "")
+        return TrainingDivergedError(
+            f"step {step}: {self.what}, in rows {names}; the state before it is in {saved}",
+            hint="lower train.learning_rate, or set model.dtype=float32, in another run (--out); if it is always the same rows, "
+            "look at them",
+        )
+
+
+class Stepper:
+    """Runs steps of an objective on the ranks of an `accelerate.Accelerator`; `budget` is in tokens a micro-batch."""
+
+    def __init__(
+        self, objective: WeightedLoss, accelerator: Any, optimizer: torch.optim.Optimizer, layout: Layout, budget: int
+    ) -> None:
+        self.layout, self.budget = layout, budget
+        self.inner = objective
+        self.parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+        self._accelerator = accelerator
+        self._start_id = int(getattr(causal(objective.model).config, "decoder_start_token_id", None) or 0)
+        self.wrapped, self.optimizer = accelerator.prepare(objective, optimizer)
+        if accelerator.num_processes > 1:  # a wrapper may have put others in their place
+            self.parameters = [parameter for parameter in self.wrapped.parameters() if parameter.requires_grad]
+
+    def train(
+        self, rows: Sequence[Encoded], rate: float, max_norm: float, flags: tuple[bool, ...] = ()
+    ) -> tuple[float, float, tuple[bool, ...]]:
+        """Apply one step of examples `rows` at a learning rate; every rank is given all of them.
+
+        Returns its sum(w * ce), the norm of its gradient before clipping, and which of the `flags` any rank has raised.
+        Raises NotFiniteError, with nothing applied, where loss or gradient isn't finite. Where a GPU's memory doesn't suffice
+        the budget is halved and the step done again; with several processes the error is left to the caller.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.wrapped.train()
+        while True:
+            try:
+                total, raised = self._backward(rows, flags)
+                break
+            except torch.OutOfMemoryError:
+                self.optimizer.zero_grad()
+                if self._accelerator.num_processes > 1 or not self._shrink(rows):
+                    raise
+        norm = float(self._accelerator.clip_grad_norm_(self.parameters, max_norm))
+        if not math.isfinite(norm):
+            self.optimizer.zero_grad()
+            raise NotFiniteError(f"gradient norm is {norm}", rows)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return total, norm, raised
+
+    def measure(self, rows: Sequence[Encoded]) -> float:
+        """sum(w * ce) of the examples over all ranks, without training on them."""
+        self.wrapped.eval()
+        with torch.no_grad():
+            total = torch.zeros((), dtype=torch.float64)
+            for group, _ in self._groups(rows):
+                value = self.wrapped(**to_device(collate(group or [_shortest(rows)], self.layout, self._start_id), self._device))
+                total += value.double().cpu() if group else 0.0
+        return float(self._accelerator.reduce(total.to(self._device, torch.float64), reduction="sum"))
+
+    @property
+    def _device(self) -> torch.device:
+        device: torch.device = self._accelerator.device
+        return device
+
+    def _groups(self, rows: Sequence[Encoded]) -> list[tuple[list[Encoded], bool]]:
+        """This rank's micro-batches, and whether each is the last."""
+        lengths = [len(row.ids) for row in rows]
+        rank, processes = self._accelerator.process_index, self._accelerator.num_processes
+        groups = packing.plan(lengths, self.budget, rank, processes, padded=self.layout != "packed")
+        return [([rows[i] for i in group], number == len(groups) - 1) for number, group in enumerate(groups)]
+
+    def _backward(self, rows: Sequence[Encoded], flags: tuple[bool, ...]) -> tuple[float, tuple[bool, ...]]:
+        """Leave the step's gradient on the parameters. DDP and FSDP average gradients over the ranks, so each rank's part is
+        multiplied by their number."""
+        weight = sum(sum(row.weights) for row in rows)
+        sums: list[float] = []
+        groups = self._groups(rows)
+        for group, last in groups:
+            batch = to_device(collate(group or [_shortest(rows)], self.layout, self._start_id), self._device)
+            scale = self._accelerator.num_processes / weight if group else 0.0
+            with contextlib.nullcontext() if last else self._accelerator.no_sync(self.wrapped):
+                part = self.wrapped(**batch)
+                self._accelerator.backward(part * scale)
+            sums.append(float(part.detach()) if group else 0.0)
+        told = torch.tensor([sum(sums), *map(float, flags)], dtype=torch.float64, device=self._device)
+        total, *raised = self._accelerator.reduce(told, reduction="sum").tolist()
+        if not math.isfinite(total):
+            self.optimizer.zero_grad()
+            bad = [row for (group, _), value in zip(groups, sums, strict=True) if not math.isfinite(value) for row in group]
+            raise NotFiniteError(f"loss is {total / weight}", bad or rows)
+        return total, tuple(count > 0 for count in raised)
+
+    def _shrink(self, rows: Sequence[Encoded]) -> bool:
+        """Make the next try need less memory; False where nothing is left to try."""
+        longest = max(len(row.ids) for row in rows)
+        model = causal(self.inner.model)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if self.budget > longest:
+            self.budget = max(min(self.budget, sum(len(row.ids) for row in rows)) // 2, 1)
+            log.warning("out of GPU memory: micro-batches of %d tokens from here on, and the step again", self.budget)
+            return True
+        if model.supports_gradient_checkpointing and not model.is_gradient_checkpointing:
+            checkpoint_activations(model)
+            log.warning("out of GPU memory with one example: activations are computed again in the backward pass from here on")
+            return True
+        return False
+
+
+def checkpoint_activations(model: Any) -> None:
+    """Keep the inputs of the layers alone and compute the rest again in the backward pass: slower, much less memory."""
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def _shortest(rows: Sequence[Encoded]) -> Encoded:
+    """What a rank without a share runs, with a scale of 0, to meet the others."""
+    return min(rows, key=lambda row: len(row.ids))
