@@ -1,7 +1,9 @@
-"""What several training tests build: tokenizers of four families, a tiny random Llama, a few examples."""
+"""What several training tests build: tokenizers of four families, tiny random models, a few examples, encoded rows."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from self_instruct.records import TrainingExample
+from self_instruct.train.masking import Encoded
 
 BOS, EOS, UNKNOWN, CLS, SEP = "<s>", "</s>", "<unk>", "[CLS]", "[SEP]"
 TEXTS = (
@@ -86,6 +89,119 @@ def tiny_llama(vocabulary: int, **changes: Any) -> Any:
         "num_key_value_heads": 2, "max_position_embeddings": 256, "initializer_range": 0.2,
     }  # fmt: skip
     return LlamaForCausalLM(LlamaConfig(**(settings | changes))).float()
+
+
+COMMON = {
+    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "head_dim": 8, "max_position_embeddings": 256, "initializer_range": 0.2, "pad_token_id": None, "eos_token_id": 0,
+}  # fmt: skip
+# transformers' names of the classes, and what their configs need to be tiny beside COMMON.
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "Llama": COMMON,
+    "Qwen2": COMMON,
+    "Qwen3": COMMON,
+    "Mistral": COMMON | {"sliding_window": None},
+    "GPT2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "initializer_range": 0.2},
+    "Gemma2": COMMON | {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 1.0, "query_pre_attn_scalar": 8},
+    "GptOss": COMMON | {"num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 64},
+    "Qwen2Moe": COMMON
+    | {"moe_intermediate_size": 32, "shared_expert_intermediate_size": 32, "num_experts": 2, "num_experts_per_tok": 1},
+    "Mamba": {"hidden_size": 32, "state_size": 4, "num_hidden_layers": 2, "initializer_range": 0.2},
+}
+
+
+def tiny(architecture: str, vocabulary: int = 50, **changes: Any) -> Any:
+    """A random model of two layers of one of ARCHITECTURES, always the same, in float32, without dropout."""
+    import torch
+    import transformers
+
+    config = getattr(transformers, f"{architecture}Config")
+    model = getattr(transformers, "GPT2LMHeadModel" if architecture == "GPT2" else f"{architecture}ForCausalLM")
+    torch.manual_seed(7)
+    made = model(config(vocab_size=vocabulary, **(ARCHITECTURES[architecture] | changes))).float()
+    for module in made.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return made
+
+
+def tiny_t5(vocabulary: int = 50, **changes: Any) -> Any:
+    """A T5 of two layers with random weights, without dropout."""
+    import torch
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    torch.manual_seed(7)
+    settings = {
+        "vocab_size": vocabulary, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0,
+        "decoder_start_token_id": 3, "pad_token_id": 0, "eos_token_id": 1, "initializer_factor": 0.3,
+    }  # fmt: skip
+    return T5ForConditionalGeneration(T5Config(**(settings | changes))).float()
+
+
+def encoded(
+    lengths: Sequence[int] = (9, 14, 5, 11), weight: float = 0.0, vocabulary: int = 50, prompt: float = 0.5, seed: int = 3
+) -> list[Encoded]:
+    """Rows of random ids, of which a share `prompt` is the prompt, with loss weight `weight`."""
+    import torch
+
+    draws = torch.Generator().manual_seed(seed)
+    made = []
+    for number, length in enumerate(lengths):
+        ids = torch.randint(0, vocabulary, (length,), generator=draws).tolist()
+        first = min(max(int(length * prompt), 1), length - 1)
+        weights = (0.0, *[weight] * (first - 1), *[1.0] * (length - first))
+        made.append(Encoded(id=f"row{number}", form="", ids=tuple(ids), weights=weights, prompt_tokens=first))
+    return made
+
+
+def plain_loss(model: Any, rows: Sequence[Encoded]) -> Any:
+    """sum(w * ce) by the plainest means: every row alone through the whole model, float64 log-probabilities, token by token."""
+    import torch
+
+    total = torch.zeros((), dtype=torch.float64)
+    for row in rows:
+        scores = torch.log_softmax(model(input_ids=torch.tensor([row.ids]), use_cache=False).logits[0].double(), dim=-1)
+        for position in range(1, len(row.ids)):
+            total = total - row.weights[position] * scores[position - 1, row.ids[position]]
+    return total
+
+
+def stir(model: Any) -> Any:
+    """Give LoRA's matrices B, which begin as zeros, an effect; the same for matrices of the same name."""
+    import torch
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0, 0.1, generator=torch.Generator().manual_seed(len(name)))
+    return model
+
+
+def gradients(model: Any) -> dict[str, Any]:
+    """Copies of the gradients, by name; the model's own are cleared."""
+    found = {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
+    model.zero_grad()
+    return found
+
+
+def apart(one: dict[str, Any], other: dict[str, Any]) -> float:
+    """The largest distance (2-norm) of two tensors of the same name, relative to all of `other` together."""
+    assert one.keys() == other.keys() and one
+    whole = sum(float(value.double().square().sum()) for value in other.values()) ** 0.5
+    return max(float((one[name].double() - other[name].double()).norm()) for name in one) / whole
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Tiny products are faster on one thread, and much faster where other processes use the cores."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def save_tiny_model(folder: Path) -> Path:

@@ -39,18 +39,21 @@ def packed_attention(
     sliding_window: int | None = None,
     cu_seq_lens_q: torch.Tensor | None = None,
     max_length_q: int | None = None,
+    windows_seen: set[int] | None = None,
     **more: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of query (1, H, T, D) over key and value (1, G, T, D) within each example; returns (1, T, H, D).
 
     `cu_seq_lens_q` (S + 1): where the examples begin, and T. On CUDA one variable-length kernel, elsewhere plain causal
-    attention, example by example: dense (T, T) masks never arise.
+    attention, example by example: dense (T, T) masks never arise. `windows_seen` collects the windows that layers ask for.
     Raises UnsupportedAttentionError for masks, attention sinks, soft caps and caches.
     """
-    # None of these is rendered here; `check` turns the error into the padded path.
+    # None of these is rendered here; `pack` turns the error into the padded path.
     asked = [name for name in ("softcap", "s_aux", "position_bias", "cache") if more.get(name) is not None]
     if attention_mask is not None or cu_seq_lens_q is None or query.shape[2] != key.shape[2] or asked:
         raise UnsupportedAttentionError(", ".join(asked) or "its own mask")
+    if windows_seen is not None and sliding_window is not None:
+        windows_seen.add(sliding_window)
     shared = query.shape[1] != key.shape[1]
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and not dropout:
         from torch.nn.attention.varlen import varlen_attn
@@ -96,7 +99,8 @@ def pack(model: Any, decoder: Any, limit: int) -> str | None:
     """Switch `model` to packed attention. Returns None, or the reason why it must run padded; then it is left as it was.
 
     Not by a list of architectures: a few ids run packed and one by one, and the hidden states must agree. Where the config names a
-    window shorter than `limit` tokens, one of the examples is longer than it.
+    window shorter than `limit` tokens, one of the examples is longer than it, and a layer must ask for it: of a long window that
+    went into a mask alone, which isn't rendered here, the hidden states would show next to nothing.
     """
     before = getattr(model.config, "_attn_implementation", None)
     device = next(model.parameters()).device
@@ -112,10 +116,13 @@ def pack(model: Any, decoder: Any, limit: int) -> str | None:
             alone = torch.cat([decoder(input_ids=ids, use_cache=False).last_hidden_state for ids in rows], dim=1)
             try:
                 model.set_attn_implementation(NAME)
-                told = row(lengths, device)
+                seen: set[int] = set()
+                told = row(lengths, device) | {"windows_seen": seen}
                 together = decoder(input_ids=torch.cat(rows, dim=1), use_cache=False, **told).last_hidden_state
                 difference = float((together - alone).float().norm() / alone.float().norm())
                 reason = None if difference < TOLERANCE[alone.dtype] else f"packed and alone differ by {difference:.1e}"
+                if reason is None and windows and not seen:
+                    reason = f"its attention isn't told of its window of {min(windows)} tokens"
             except Exception as error:  # whatever a model's code does with arguments that it doesn't know
                 reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]:.100}"
     finally:

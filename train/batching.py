@@ -16,6 +16,8 @@ from self_instruct.template import CHAT, VERBATIM, Rendered
 from self_instruct.train.masking import Encoded, before_end, join
 from self_instruct.train.tokens import Tokens
 
+HEAD = 64  # characters of an answer that nearly always tell whether it has tokens
+
 
 def steps(seed: int, epoch: int, weights: Sequence[float], batch_size: int) -> tuple[tuple[int, ...], ...]:
     """The example numbers of each optimizer step of an epoch, in a random order of its own.
@@ -109,7 +111,12 @@ class Preparation:
 
     def have_tokens(self, answers: Sequence[str]) -> list[bool]:
         """Which answers leave something to train on before their end."""
-        return [bool(before_end(ids, self.eos_id)) for ids in self._completions(answers)]
+        heads = self._completions([answer[:HEAD] for answer in answers])
+        found = [bool(before_end(ids, self.eos_id)) for ids in heads]
+        doubtful = [number for number, some in enumerate(found) if not some and len(answers[number]) > HEAD]
+        for number, ids in zip(doubtful, self._completions([answers[number] for number in doubtful]), strict=True):
+            found[number] = bool(before_end(ids, self.eos_id))
+        return found
 
     def stop_ids(self, examples: Sequence[Example]) -> tuple[int, ...]:
         """The ids that end an answer of a model trained on these examples: end-of-text, and a chat's end of turn."""

@@ -136,8 +136,8 @@ def _data(manifest: Mapping[str, Any]) -> str:
     parts = ["## Data", "", _wrapped(lines[0])]
     if sources:
         parts += ["", *_table(("source", "rows", "passes an epoch"), sources)]
-    if data["dropped"]:
-        parts += ["", "Left out:", "", *_table(("reason", "rows"), sorted(data["dropped"].items()))]
+    if dropped := sorted((reason, rows) for reason, rows in data["dropped"].items() if rows):
+        parts += ["", "Left out:", "", *_table(("reason", "rows"), dropped)]
     return "\n".join(parts)
 
 

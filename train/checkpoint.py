@@ -43,16 +43,23 @@ def name(step: int) -> str:
 def save(folder: Path, step: int, tensors: Mapping[str, torch.Tensor], state: dict[str, Any], keep: int) -> Path:
     """Write the checkpoint after `step` steps into `folder`, then delete all but the newest `keep`. Returns its place.
 
-    Raises RunFolderError where the disk has no room; OSError where writing fails. What was there before stays then.
+    Later ones were skipped as damaged when this training went on, and go too.
+    Raises RunFolderError where the disk has no room; OSError or SafetensorError where writing fails. What
+    was there before stays then.
     """
+    for left in folder.glob(".step-*.tmp"):  # of a process that was killed inside a save of any step
+        shutil.rmtree(left)
     rundir.require_disk(folder, (sum(t.numel() * t.element_size() for t in tensors.values()) + 2**22) / 2**30)
     place = folder / name(step)
     with rundir.new_folder(place) as aside:
         save_file({key: value.contiguous() for key, value in tensors.items()}, aside / TENSORS)
         rundir.write_json(aside / STATE, state)
         rundir.write_json(aside / MANIFEST, {part: rundir.sha256(aside / part) for part in (STATE, TENSORS)})
-    for old in _all(folder)[keep:]:
-        shutil.rmtree(old)
+    found = _all(folder)
+    kept = [path for path in found if path <= place][:keep]
+    for path in found:
+        if path not in kept:
+            shutil.rmtree(path)
     return place
 
 

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from self_instruct.train.masking import MINIMUM_LENGTH
 from self_instruct.train.session import Gathered
 
 PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
+LETTING_GO_S = 0.2
 
 
 def main(argv: Sequence[str]) -> int:
@@ -79,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _end_with_launcher() -> None:
     """`accelerate launch` doesn't hand a SIGTERM on: without this, training would go on when its launcher is ended."""
-    if "ACCELERATE_MIXED_PRECISION" in os.environ:
+    if sys.platform == "linux" and "ACCELERATE_MIXED_PRECISION" in os.environ:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
@@ -156,7 +158,7 @@ def _train(
         if folder is None:
             training.fit(checkpoints)
             session.whole(training)  # the ranks give their parts to rank 0
-            accelerator.end_training()
+            _part(accelerator)
             return 0
         rundir.require_disk(folder.path, training.product_bytes / 2**30)
         metrics = _metrics(stage, done)
@@ -178,10 +180,18 @@ def _train(
     place = session.write(training, state, stage, session.whole(training))
     facts = session.facts(training, state)
     folder.finish({place.name: place}, **facts)
-    accelerator.end_training()
+    _part(accelerator)
     log.info("%s in %s after %.0f s", place.name, place, time.monotonic() - started)
     _say(stage, facts)
     return 0
+
+
+def _part(accelerator: Any) -> None:
+    """The end of the common work. A thread of gloo needs the GIL to let go of the last tensors; the end of DDP joins that thread
+    with the GIL held: a process that doesn't let go of it in between hangs for good (torch 2.13)."""
+    accelerator.end_training()
+    if accelerator.num_processes > 1:
+        time.sleep(LETTING_GO_S)
 
 
 def _metrics(stage: Path, done: int) -> Metrics:

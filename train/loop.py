@@ -37,6 +37,7 @@ from self_instruct.train.sources import Sources
 from self_instruct.train.step import NotFiniteError, Stepper
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False)
+PARTS = StateDictOptions(ignore_frozen_params=True, strict=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +106,16 @@ class State:
 
 
 class StopRequest:
-    """Within it Ctrl-C and SIGTERM ask for an end after the current step; a second Ctrl-C ends at once, as anywhere else."""
+    """Within it Ctrl-C and SIGTERM ask for an end after the current step; a second Ctrl-C ends at once, as anywhere else.
+
+    torchrun hands a Ctrl-C on that the terminal has sent to its processes too: within `SAME_S` seconds it is the same one.
+    """
+
+    SAME_S = 0.5
 
     def __init__(self) -> None:
         self.asked = False
+        self._since = 0.0
 
     def __enter__(self) -> StopRequest:
         self._before = signal.getsignal(signal.SIGINT)
@@ -117,11 +124,12 @@ class StopRequest:
         return self
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT:
+        now = time.monotonic()
+        if self.asked and number == signal.SIGINT and now - self._since > self.SAME_S:
             raise KeyboardInterrupt
         if not self.asked:
+            self.asked, self._since = True, now
             log.info("stopping after this step, with a checkpoint; Ctrl-C again stops at once")
-        self.asked = True
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if threading.current_thread() is threading.main_thread():
@@ -157,7 +165,7 @@ def fit(
     progress: Progress | None = None,
     track: Callable[[dict[str, Any], int], None] | None = None,
 ) -> State:
-    """Train the parameters of the stepper's objective, in place, from the checkpoint to go on from, if any. Returns the final state.
+    """Train the parameters of the stepper's objective, in place, from the checkpoint to go on from, if any. Returns the last state.
 
     Every rank encodes the whole step, so that all know the sum of the weights without asking.
     Raises TrainingDivergedError, before the step is applied and with a checkpoint, where loss or gradient isn't finite;
@@ -184,6 +192,10 @@ def fit(
             track({name: value for name, value in line.items() if name != "step"}, line["step"])
 
     with StopRequest() as stop:
+
+        def asked() -> tuple[bool, bool]:
+            return time.monotonic() - saved_s >= settings.checkpoint_every_s, stop.asked
+
         if state.step == 0:
             state.held_out_before = _held_out(stepper, preparation, data)
             if state.held_out_before is not None:
@@ -195,9 +207,8 @@ def fit(
                 rows = preparation.encode_all([data.examples[i] for i in planned[state.index]], state.epoch)
                 rate = learning_rate(state.step, total, settings.rate, settings.warmup_ratio)
                 torch.manual_seed(randomness.key(preparation.seed, "dropout", state.step, accelerator.process_index))
-                due = time.monotonic() - saved_s >= settings.checkpoint_every_s
                 try:
-                    loss_sum, norm, (due, stopping) = stepper.train(rows, rate, settings.max_grad_norm, (due, stop.asked))
+                    loss_sum, norm, (due, stopping) = stepper.train(rows, rate, settings.max_grad_norm, asked)
                 except NotFiniteError as error:
                     raise error.told(state.step + 1, str(save())) from None
                 line = state.count(rows, loss_sum, time.monotonic() - began)
@@ -264,7 +275,7 @@ def _restore(stepper: Stepper, found: checkpoint.Checkpoint) -> State:
             owner, key = name.removeprefix("optimizer/").rsplit("/", 1)
             moments.setdefault(owner, {})[key] = value
     optimizer = _plain(stepper.optimizer)
-    groups: Any = get_optimizer_state_dict(stepper.wrapped, optimizer, options=WHOLE)["param_groups"]
+    groups: Any = get_optimizer_state_dict(stepper.wrapped, optimizer, options=PARTS)["param_groups"]  # WHOLE is on rank 0 alone
     set_model_state_dict(stepper.wrapped, model, options=WHOLE)
     set_optimizer_state_dict(stepper.wrapped, optimizer, {"state": moments, "param_groups": groups}, options=WHOLE)
     return State(**found.state["progress"])

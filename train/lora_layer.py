@@ -39,15 +39,15 @@ class _Product(torch.autograd.Function):
 
 
 class LoraLinear(Linear):  # type: ignore[misc]
-    """PEFT's layer; the short way where it applies: one active adapter in the base's number format, without dropout."""
+    """PEFT's layer; the short way where it applies: one active adapter in the base's number format, without dropout and bias."""
 
     def forward(self, x: torch.Tensor, *args: Any, **more: Any) -> torch.Tensor:
         active = self.active_adapters
         if args or more or self.disable_adapters or self.merged or len(active) != 1 or active[0] in self.lora_variant:
             return super().forward(x, *args, **more)
         name, base = active[0], self.base_layer
-        a, b = self.lora_A[name].weight, self.lora_B[name].weight
+        a, b, extra = self.lora_A[name].weight, self.lora_B[name].weight, self.lora_B[name].bias
         dropped = self.training and not isinstance(self.lora_dropout[name], torch.nn.Identity)
-        if dropped or not (x.dtype == base.weight.dtype == a.dtype):
+        if dropped or extra is not None or not (x.dtype == base.weight.dtype == a.dtype):
             return super().forward(x)
         return _Product.apply(x, base.weight, base.bias, a, b, self.scaling[name])  # type: ignore[no-any-return, no-untyped-call]

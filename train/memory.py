@@ -8,7 +8,7 @@ there: the allocator's waste and the backward pass's own temporaries, which `SHA
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from self_instruct.train.objective import CHUNK, causal, parts
 PROBE_TOKENS = 32
 SHARE = 0.8  # of the device's memory that may be planned with (ours)
 CPU_BUDGET = 1024  # tokens: more is no faster on a CPU and takes more memory (benchmarks/README.md)
+NF4_BYTES = (4 + 0.127) / 8  # a weight with its share of the quantized scales (Dettmers et al. 2023, section 3)
 LARGEST_BUDGET = 2**16  # tokens: beyond it a GPU gains nothing
 
 
@@ -63,8 +64,11 @@ def device_bytes(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def estimate(model: Any) -> Estimate | None:
-    """The estimate for a trainable model, on whatever device it is; None for one that keeps its decoder to itself (T5)."""
+def estimate(model: Any, *, plain_head: bool = True) -> Estimate | None:
+    """The estimate for a trainable model, on whatever device it is; None for one that keeps its decoder to itself (T5).
+
+    Without a `plain_head` (see `WeightedLoss`) the logits of all tokens exist at once.
+    """
     decoder, head = parts(model)
     if decoder is None:
         return None
@@ -75,12 +79,15 @@ def estimate(model: Any) -> Estimate | None:
     layers = int(getattr(config, "num_hidden_layers", 1))
     vocabulary = head.weight.shape[0] if head is not None else config.vocab_size
     item = next(decoder.parameters()).element_size()
+    logits = 0 if plain_head else 2 * vocabulary * (item + 4)  # as the model makes them, in float32, and the gradients of both
+    # A trained head's gradient is added up in float32, from products of its size.
+    products = 2 * 4 * head.weight.numel() if head is not None and head.weight.requires_grad else 0
     return Estimate(
         weights=sum(parameter.numel() * parameter.element_size() for parameter in parameters.values()),
         trained=12 * trained,  # float32: a gradient and two moments
-        token=kept,
-        token_checkpointed=layers * widths * item + kept // max(layers, 1),
-        head=2 * 4 * max(CHUNK["cuda" if torch.cuda.is_available() else "cpu"], vocabulary),
+        token=kept + logits,
+        token_checkpointed=layers * widths * item + kept // max(layers, 1) + logits,
+        head=2 * 4 * max(CHUNK["cuda" if torch.cuda.is_available() else "cpu"], vocabulary) + products,
     )
 
 
@@ -95,9 +102,14 @@ def estimate_without_weights(folder: str, settings: TrainSettings, dtype: str) -
                 config, dtype=torch.float32 if settings.method == "full" else getattr(torch, dtype)
             )
             model = make_trainable(base, settings, 0)
-        return estimate(model)
+        found = estimate(model)
     except Exception:  # an architecture's own code, on a device that it wasn't written for
         return None
+    if found is not None and settings.method == "qlora":  # the weights under LoRA will be in 4 bits
+        under = [module.base_layer.weight for module in model.modules() if hasattr(module, "base_layer")]
+        saved = sum(int(weight.numel() * (weight.element_size() - NF4_BYTES)) for weight in under)
+        found = replace(found, weights=found.weights - saved)
+    return found
 
 
 def _kept(decoder: Any, parameters: set[int], device: torch.device) -> tuple[int, int]:

@@ -20,6 +20,9 @@ from self_instruct.settings_train import TrainSettings
 from self_instruct.train import attention, objective
 from self_instruct.train.lora_layer import LoraLinear
 
+# Layers whose weights these architectures read past the layer's own forward pass; PEFT refuses to adapt them.
+PASSED_BY = {kind: {"out_proj"} for kind in ("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h")}
+
 
 def set_threads(wanted: int | None, local_processes: int = 1) -> int:
     """Give torch its CPU threads and return their number: `wanted`, else this process's share of the cores.
@@ -109,7 +112,7 @@ def linear_names(base: Any) -> list[str]:
         name.split(".")[-1]
         for name, module in base.named_modules()
         if isinstance(module, torch.nn.Linear | Conv1D) and module is not head
-    }
+    } - PASSED_BY.get(base.config.model_type, set())
     if not found:
         raise ConfigError(f"model.name: {base.config.name_or_path} has no linear layers to put LoRA on")
     return sorted(found)
@@ -170,7 +173,8 @@ def trainable(model: Any) -> int:
 def accelerator(mixed_precision: str = "no") -> Any:
     """accelerate's view of the processes and devices. The number format is ours to choose, not its config's.
 
-    Raises ConfigError where a launcher started several processes that don't know of each other.
+    Raises ConfigError where a launcher started several processes that don't know of each other, or where accelerate leaves FSDP out
+    without a word, as it does on a CPU.
     """
     import accelerate
 
@@ -179,6 +183,12 @@ def accelerator(mixed_precision: str = "no") -> Any:
     if world > 1 and made.num_processes == 1:
         raise ConfigError(
             f"WORLD_SIZE is {world}, but accelerate sees one process: each would train alone and overwrite the others",
-            hint="without GPUs launch with torchrun, or with an accelerate config of distributed_type: MULTI_CPU and use_cpu: true",
+            hint="without GPUs set ACCELERATE_USE_CPU=true, and launch with torchrun or with configs/accelerate/cpu-2.yaml",
+        )
+    asked = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    if asked and made.distributed_type != accelerate.DistributedType.FSDP:
+        raise ConfigError(
+            f"the accelerate config asks for FSDP, which accelerate has for GPUs alone; the device is {made.device}",
+            hint="take configs/accelerate/cpu-2.yaml or another config",
         )
     return made

@@ -111,33 +111,35 @@ class _HeadLoss(torch.autograd.Function):
         to_hidden = torch.zeros_like(hidden) if needs[0] else None
         to_weight = torch.zeros_like(weight, dtype=torch.float32) if needs[1] else None
         to_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and needs[2] else None
-        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        total = torch.zeros((), dtype=torch.float64, device=hidden.device)
         rows = max(CHUNK.get(device, CHUNK["cuda"]) // weight.shape[0], 1)
         with torch.autocast(device, enabled=False):
             for start in range(0, len(targets), rows):
                 part = slice(start, start + rows)
                 inner, wanted = hidden[part].to(head.dtype), targets[part].unsqueeze(1)
-                logits = functional.linear(inner, head, None if bias is None else bias.to(head.dtype))  # (k, V)
-                logs = torch.log_softmax(logits.float(), dim=-1)
-                del logits
-                total -= (logs.gather(1, wanted).squeeze(1) * weights[part]).sum()
+                logits = functional.linear(inner, head, None if bias is None else bias.to(head.dtype)).float()  # (k, V)
+                # By hand: torch's log_softmax on a CPU sums V terms naively, and is off by 4e-6 for a vocabulary of 49,152.
+                logits -= logits.amax(dim=-1, keepdim=True)
+                picked = logits.gather(1, wanted).squeeze(1)  # (k,)
+                terms = logits.exp_()
+                sums = terms.sum(dim=-1)  # (k,)
+                total += ((sums.log() - picked).double() * weights[part]).sum()
                 if to_hidden is None and to_weight is None:
                     continue
-                delta = logs.exp_()
-                delta.scatter_add_(1, wanted, torch.full_like(wanted, -1, dtype=delta.dtype))
-                delta = (
-                    delta.mul_(weights[part].unsqueeze(1)) if to_weight is not None or bool((weights[part] != 1).any()) else delta
-                )
+                # The gradient of the logits is w * (softmax - one-hot) = w / sums * (terms - sums at the target). The difference is
+                # taken before rounding to the head's format: for a token that is all but certain it is next to nothing.
+                terms.scatter_add_(1, wanted, -sums.unsqueeze(1))
+                scale = (weights[part] / sums).unsqueeze(1)  # (k, 1)
                 if to_bias is not None:
-                    to_bias += delta.sum(0)
-                delta = delta.to(head.dtype)
+                    to_bias += (terms * scale).sum(0)
+                terms = terms.to(head.dtype)
                 if to_hidden is not None:
-                    to_hidden[part] = torch.mm(delta, head).to(hidden.dtype)
+                    to_hidden[part] = (torch.mm(terms, head).float() * scale).to(hidden.dtype)
                 if to_weight is not None:
-                    to_weight += torch.mm(delta.t(), inner)
+                    to_weight += torch.mm(terms.t(), (inner.float() * scale).to(head.dtype))
         ctx.save_for_backward(to_hidden, to_weight, to_bias)
         ctx.formats = (weight.dtype, None if bias is None else bias.dtype)
-        return total
+        return total.float()
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -176,7 +178,9 @@ class WeightedLoss(torch.nn.Module):
             logits = self.model(**inputs, use_cache=False, logits_to_keep=keep).logits[0]  # (K, V)
         else:
             logits = self.model(**inputs, use_cache=False).logits.flatten(0, 1).index_select(0, keep)  # (K, V)
-        return (functional.cross_entropy(logits.float(), targets, reduction="none") * weights).sum()
+        logits = logits.float()
+        losses = logits.logsumexp(dim=-1) - logits.gather(1, targets.unsqueeze(1)).squeeze(1)  # (K,)
+        return (losses * weights).sum()
 
 
 def head_is_plain(model: Any, ids: Sequence[int]) -> bool:

@@ -190,7 +190,7 @@ def prepare(gathered: Gathered, accelerator: Any) -> Training:
     limit, first = gathered.preparation.limit, gathered.preparation.encode(gathered.data.examples[0], 0)
     objective, layout, said = modeling.build_objective(model, settings, limit, list(first.ids[:16]))
     log.info("%s", said)
-    estimate = memory.estimate(model)
+    estimate = memory.estimate(model, plain_head=objective.plain_head)
     budget, twice = settings.micro_batch_tokens or memory.CPU_BUDGET, False
     if estimate is not None:
         gpu = accelerator.device.type == "cuda"
@@ -279,7 +279,7 @@ def manifest(training: Training, state: State) -> dict[str, Any]:
         "self_instruct": __version__,
         "base_model": {
             "reference": gathered.model.reference,
-            "revision": gathered.settings.model.revision,
+            "revision": gathered.model.revision or gathered.settings.model.revision,
             "fingerprint": gathered.model.fingerprint,
         },
         "data": {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -54,11 +54,12 @@ class Stepper:
             self.parameters = [parameter for parameter in self.wrapped.parameters() if parameter.requires_grad]
 
     def train(
-        self, rows: Sequence[Encoded], rate: float, max_norm: float, flags: tuple[bool, ...] = ()
+        self, rows: Sequence[Encoded], rate: float, max_norm: float, flags: Callable[[], tuple[bool, ...]] = tuple
     ) -> tuple[float, float, tuple[bool, ...]]:
         """Apply one step of examples `rows` at a learning rate; every rank is given all of them.
 
-        Returns its sum(w * ce), the norm of its gradient before clipping, and which of the `flags` any rank has raised.
+        Returns its sum(w * ce), the norm of its gradient before clipping, and which of the `flags`, asked for once the
+        gradient is there, any rank has raised.
         Raises NotFiniteError, with nothing applied, where loss or gradient isn't finite. Where a GPU's memory doesn't suffice
         the budget is halved and the step done again; with several processes the error is left to the caller.
         """
@@ -69,10 +70,11 @@ class Stepper:
             try:
                 total, raised = self._backward(rows, flags)
                 break
-            except torch.OutOfMemoryError:
-                self.optimizer.zero_grad()
-                if self._accelerator.num_processes > 1 or not self._shrink(rows):
-                    raise
+            except torch.OutOfMemoryError as error:
+                failed = error.with_traceback(None)  # its frames hold the activations that are to be freed
+            self.optimizer.zero_grad()
+            if self._accelerator.num_processes > 1 or not self._shrink(rows):
+                raise failed
         norm = float(self._accelerator.clip_grad_norm_(self.parameters, max_norm))
         if not math.isfinite(norm):
             self.optimizer.zero_grad()
@@ -103,7 +105,7 @@ class Stepper:
         groups = packing.plan(lengths, self.budget, rank, processes, padded=self.layout != "packed")
         return [([rows[i] for i in group], number == len(groups) - 1) for number, group in enumerate(groups)]
 
-    def _backward(self, rows: Sequence[Encoded], flags: tuple[bool, ...]) -> tuple[float, tuple[bool, ...]]:
+    def _backward(self, rows: Sequence[Encoded], flags: Callable[[], tuple[bool, ...]]) -> tuple[float, tuple[bool, ...]]:
         """Leave the step's gradient on the parameters. DDP and FSDP average gradients over the ranks, so each rank's part is
         multiplied by their number."""
         weight = sum(sum(row.weights) for row in rows)
@@ -116,7 +118,7 @@ class Stepper:
                 part = self.wrapped(**batch)
                 self._accelerator.backward(part * scale)
             sums.append(float(part.detach()) if group else 0.0)
-        told = torch.tensor([sum(sums), *map(float, flags)], dtype=torch.float64, device=self._device)
+        told = torch.tensor([sum(sums), *map(float, flags())], dtype=torch.float64, device=self._device)
         total, *raised = self._accelerator.reduce(told, reduction="sum").tolist()
         if not math.isfinite(total):
             self.optimizer.zero_grad()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import signal
 import sys
 import threading
@@ -103,9 +104,10 @@ def _status(main: Callable[[Sequence[str]], int], arguments: list[str]) -> int:
         print("\ninterrupted; run the same command again to go on", file=sys.stderr)
         return 143 if terminated else 130
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in MENDABLE:
-            place = f"{error.filename}: " if error.filename else ""
-            print(f"error: {place}{error.strerror}", file=sys.stderr)
+        number = _system_error(error)
+        if number in MENDABLE:
+            place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+            print(f"error: {place}{os.strerror(number)}", file=sys.stderr)
             print("hint: free disk space or fix the permissions; then run the same command again to go on", file=sys.stderr)
             return 2
         traceback.print_exc()
@@ -114,3 +116,11 @@ def _status(main: Callable[[Sequence[str]], int], arguments: list[str]) -> int:
     finally:
         if threading.current_thread() is threading.main_thread() and before is not None:
             signal.signal(signal.SIGTERM, before)
+
+
+def _system_error(error: Exception) -> int:
+    """The system's number of an error, 0 for any other. safetensors and tokenizers, written in Rust, only tell it in words."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else 0

@@ -63,7 +63,15 @@ def test_system_error_names_the_file_and_is_2(number: int, capsys: pytest.Captur
     assert error.startswith(f"error: /x/y: {os.strerror(number)}\nhint: ") and "Traceback" not in error
 
 
-@pytest.mark.parametrize("error", [ValueError("odd"), AssertionError("odd"), OSError("odd")])
+@pytest.mark.parametrize("words", ["I/O error: No space left on device (os error 28)", "Permission denied (os error 13)"])
+def test_a_system_error_that_is_only_told_in_words_is_2_too(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What safetensors and tokenizers raise is no OSError."""
+    assert ending(Exception(f"Error while serializing: {words}")) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {words.split('error: ')[-1].split(' (')[0]}\nhint: ") and "Traceback" not in error
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), AssertionError("odd"), OSError("odd"), Exception("odd (os error 2)")])
 def test_bug_is_a_traceback_and_1(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     assert ending(error) == 1
     printed = capsys.readouterr()

@@ -53,6 +53,12 @@ def test_it_has_the_numbers_of_its_training() -> None:
     assert "loss.png" not in card.text(manifest(), "adapter", curve=False)
 
 
+def test_nothing_left_out_is_no_table() -> None:
+    told = manifest()
+    told["data"]["dropped"] = {"duplicate": 0, "empty": 0}
+    assert "Left out" not in card.text(told, "adapter", curve=False)
+
+
 def test_full_fine_tuning_has_a_rate_of_its_own_and_no_rank() -> None:
     text = card.text(manifest(method="full"), "model", curve=False)
     assert "| `train.learning_rate` | 2e-05 |" in text
