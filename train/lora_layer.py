@@ -38,7 +38,7 @@ class _Product(torch.autograd.Function):
         return to_x, None, None, torch.mm(to_middle.t(), rows), torch.mm(out.t(), middle), None
 
 
-class LoraLinear(Linear):  # type: ignore[misc]
+class LoraLinear(Linear):
     """PEFT's layer; the short way where it applies: one active adapter in the base's number format, without dropout and bias."""
 
     def forward(self, x: torch.Tensor, *args: Any, **more: Any) -> torch.Tensor:
@@ -50,4 +50,4 @@ class LoraLinear(Linear):  # type: ignore[misc]
         dropped = self.training and not isinstance(self.lora_dropout[name], torch.nn.Identity)
         if dropped or extra is not None or not (x.dtype == base.weight.dtype == a.dtype):
             return super().forward(x)
-        return _Product.apply(x, base.weight, base.bias, a, b, self.scaling[name])  # type: ignore[no-any-return, no-untyped-call]
+        return _Product.apply(x, base.weight, base.bias, a, b, self.scaling[name])

@@ -21,7 +21,7 @@ from self_instruct.train.objective import CHUNK, causal, parts
 
 PROBE_TOKENS = 32
 SHARE = 0.8  # of the device's memory that may be planned with (ours)
-CPU_BUDGET = 1024  # tokens: more is no faster on a CPU and takes more memory (benchmarks/README.md)
+CPU_BUDGET = 512  # tokens: more is no faster on a CPU and takes more memory (benchmarks/README.md)
 NF4_BYTES = (4 + 0.127) / 8  # a weight with its share of the quantized scales (Dettmers et al. 2023, section 3)
 LARGEST_BUDGET = 2**16  # tokens: beyond it a GPU gains nothing
 
@@ -79,7 +79,7 @@ def estimate(model: Any, *, plain_head: bool = True) -> Estimate | None:
     layers = int(getattr(config, "num_hidden_layers", 1))
     vocabulary = head.weight.shape[0] if head is not None else config.vocab_size
     item = next(decoder.parameters()).element_size()
-    logits = 0 if plain_head else 2 * vocabulary * (item + 4)  # as the model makes them, in float32, and the gradients of both
+    logits = 0 if plain_head else 2 * vocabulary * (item + 4)  # the model's and, of weighted positions, float32; with gradients
     # A trained head's gradient is added up in float32, from products of its size.
     products = 2 * 4 * head.weight.numel() if head is not None and head.weight.requires_grad else 0
     return Estimate(

@@ -180,7 +180,8 @@ class WeightedLoss(torch.nn.Module):
             logits = self.model(**inputs, use_cache=False).logits.flatten(0, 1).index_select(0, keep)  # (K, V)
         logits = logits.float()
         losses = logits.logsumexp(dim=-1) - logits.gather(1, targets.unsqueeze(1)).squeeze(1)  # (K,)
-        return (losses * weights).sum()
+        total: torch.Tensor = (losses * weights).sum()
+        return total
 
 
 def head_is_plain(model: Any, ids: Sequence[int]) -> bool:

@@ -13,12 +13,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from accelerate import DistributedType
 
 from self_instruct.errors import TrainingDivergedError
 from self_instruct.runlog import log
 from self_instruct.train import packing
 from self_instruct.train.masking import Encoded
 from self_instruct.train.objective import Layout, WeightedLoss, causal, collate, to_device
+
+BUCKET = 2**25  # gradients that are summed over the ranks at a time
 
 
 class NotFiniteError(Exception):
@@ -49,9 +52,16 @@ class Stepper:
         self.parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
         self._accelerator = accelerator
         self._start_id = int(getattr(causal(objective.model).config, "decoder_start_token_id", None) or 0)
-        self.wrapped, self.optimizer = accelerator.prepare(objective, optimizer)
-        if accelerator.num_processes > 1:  # a wrapper may have put others in their place
+        self.sharded = accelerator.distributed_type == DistributedType.FSDP
+        if self.sharded:
+            self.wrapped, self.optimizer = accelerator.prepare(objective, optimizer)
             self.parameters = [parameter for parameter in self.wrapped.parameters() if parameter.requires_grad]
+        else:
+            # Not in DDP: its one gain, sums that overlap with the backward pass, is small beside many micro-batches; its end can
+            # hang over gloo (torch 2.13: the reducer joins a thread that waits for the GIL), and a rank that runs out of memory
+            # inside it leaves the others waiting. `_sum_gradients` does what is left of it.
+            self.optimizer = accelerator.prepare(optimizer)
+            self.wrapped = accelerator.prepare_model(objective, evaluation_mode=True)
 
     def train(
         self, rows: Sequence[Encoded], rate: float, max_norm: float, flags: Callable[[], tuple[bool, ...]] = tuple
@@ -61,20 +71,20 @@ class Stepper:
         Returns its sum(w * ce), the norm of its gradient before clipping, and which of the `flags`, asked for once the
         gradient is there, any rank has raised.
         Raises NotFiniteError, with nothing applied, where loss or gradient isn't finite. Where a GPU's memory doesn't suffice
-        the budget is halved and the step done again; with several processes the error is left to the caller.
+        the budget is halved, on all ranks, and the step done again; under FSDP, whose ranks can't stop between, and where
+        nothing is left to halve torch.OutOfMemoryError is raised.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.wrapped.train()
         while True:
-            try:
-                total, raised = self._backward(rows, flags)
+            total, raised, failed = self._backward(rows, flags)
+            if failed is None:
                 break
-            except torch.OutOfMemoryError as error:
-                failed = error.with_traceback(None)  # its frames hold the activations that are to be freed
             self.optimizer.zero_grad()
-            if self._accelerator.num_processes > 1 or not self._shrink(rows):
+            if not self._shrink(rows):
                 raise failed
+        self._sum_gradients()
         norm = float(self._accelerator.clip_grad_norm_(self.parameters, max_norm))
         if not math.isfinite(norm):
             self.optimizer.zero_grad()
@@ -105,26 +115,50 @@ class Stepper:
         groups = packing.plan(lengths, self.budget, rank, processes, padded=self.layout != "packed")
         return [([rows[i] for i in group], number == len(groups) - 1) for number, group in enumerate(groups)]
 
-    def _backward(self, rows: Sequence[Encoded], flags: Callable[[], tuple[bool, ...]]) -> tuple[float, tuple[bool, ...]]:
-        """Leave the step's gradient on the parameters. DDP and FSDP average gradients over the ranks, so each rank's part is
-        multiplied by their number."""
+    def _backward(
+        self, rows: Sequence[Encoded], flags: Callable[[], tuple[bool, ...]]
+    ) -> tuple[float, tuple[bool, ...], torch.OutOfMemoryError | None]:
+        """Leave this rank's part of the step's gradient on the parameters (FSDP: the sum over all), and tell all ranks of it."""
         weight = sum(sum(row.weights) for row in rows)
         sums: list[float] = []
+        failed: torch.OutOfMemoryError | None = None
         groups = self._groups(rows)
-        for group, last in groups:
-            batch = to_device(collate(group or [_shortest(rows)], self.layout, self._start_id), self._device)
-            scale = self._accelerator.num_processes / weight if group else 0.0
-            with contextlib.nullcontext() if last else self._accelerator.no_sync(self.wrapped):
-                part = self.wrapped(**batch)
-                self._accelerator.backward(part * scale)
-            sums.append(float(part.detach()) if group else 0.0)
-        told = torch.tensor([sum(sums), *map(float, flags())], dtype=torch.float64, device=self._device)
-        total, *raised = self._accelerator.reduce(told, reduction="sum").tolist()
+        # FSDP averages gradients over the ranks.
+        scale = (self._accelerator.num_processes if self.sharded else 1) / weight
+        try:
+            for group, last in groups:
+                batch = to_device(collate(group or [_shortest(rows)], self.layout, self._start_id), self._device)
+                with self._accelerator.no_sync(self.wrapped) if self.sharded and not last else contextlib.nullcontext():
+                    part = self.wrapped(**batch)
+                    self._accelerator.backward(part * (scale if group else 0.0))
+                sums.append(float(part.detach()) if group else 0.0)
+        except torch.OutOfMemoryError as error:
+            if self.sharded:
+                raise
+            failed = error.with_traceback(None)  # its frames hold the activations that are to be freed
+        told = torch.tensor([sum(sums), failed is not None, *map(float, flags())], dtype=torch.float64, device=self._device)
+        total, short, *raised = self._accelerator.reduce(told, reduction="sum").tolist()
+        if short:
+            return 0.0, (), failed or torch.OutOfMemoryError("on another rank")
         if not math.isfinite(total):
             self.optimizer.zero_grad()
             bad = [row for (group, _), value in zip(groups, sums, strict=True) if not math.isfinite(value) for row in group]
             raise NotFiniteError(f"loss is {total / weight}", bad or rows)
-        return total, tuple(count > 0 for count in raised)
+        return total, tuple(count > 0 for count in raised), None
+
+    def _sum_gradients(self) -> None:
+        """Add the gradients of all ranks up, many at a time."""
+        if self.sharded or self._accelerator.num_processes == 1:
+            return
+        bucket: list[torch.Tensor] = []
+        for number, parameter in enumerate(self.parameters):
+            bucket.append(parameter.grad if parameter.grad is not None else torch.zeros_like(parameter))
+            parameter.grad = bucket[-1]
+            if number == len(self.parameters) - 1 or sum(one.numel() for one in bucket) >= BUCKET:
+                flat = self._accelerator.reduce(torch.cat([one.flatten() for one in bucket]), reduction="sum")
+                for one, part in zip(bucket, flat.split([one.numel() for one in bucket]), strict=True):
+                    one.copy_(part.view_as(one))
+                bucket = []
 
     def _shrink(self, rows: Sequence[Encoded]) -> bool:
         """Make the next try need less memory; False where nothing is left to try."""

@@ -73,7 +73,8 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None)
         status = end.code
         raise
     finally:
-        if place := os.environ.get("SELF_INSTRUCT_STATUS"):
+        place = os.environ.get("SELF_INSTRUCT_STATUS")
+        if place and os.environ.get("RANK", "0") == "0":  # of several ranks the first speaks
             Path(place).write_text(f"{status}\n", encoding="utf-8")
 
 

@@ -80,7 +80,7 @@ class TrainSettings(Section):
         int | None,
         runtime(
             "Tokens that run through the model together; memory, not results, depends on it. A longer example runs alone. None is "
-            "what the memory estimate allows on a GPU, and 1,024 on a CPU (benchmarks/README.md).",
+            "what the memory estimate allows on a GPU, and 512 on a CPU (benchmarks/README.md).",
             ge=1,
         ),
     ] = None

@@ -139,11 +139,12 @@ class Training:
         """What is half written, or was when its process ended."""
         return sorted(str(path.relative_to(self.stage)) for path in self.stage.rglob("*.tmp"))
 
-    def saving(self) -> bool:
-        return any((self.stage / "checkpoints").glob(".step-*.tmp"))
+    def saving(self, pid: int) -> bool:
+        """Whether this process is, or was when it ended; what an earlier one left is its own."""
+        return any((self.stage / "checkpoints").glob(f".step-*.{pid}.tmp"))
 
-    def writing(self) -> bool:
-        return any(path for name in ("adapter", "model") for path in self.stage.glob(f".{name}.*.tmp"))
+    def writing(self, pid: int) -> bool:
+        return any(path for name in ("adapter", "model") for path in self.stage.glob(f".{name}.{pid}.tmp"))
 
     def resumed_from(self) -> list[int]:
         log = self.stage / "log.txt"
@@ -179,27 +180,27 @@ def survive(folder: Path, kills: int, *, seed: int, overrides: Sequence[str] = (
     unbroken, killed, report = Training(folder, "unbroken", arguments), Training(folder, "killed", arguments), Report()
     unbroken.finish(forked=forked)
     draws = random.Random(seed)
-    total = unbroken.steps()
+    total, sessions = unbroken.steps(), 0
     moments = sorted(draws.randrange(total) for _ in range(kills - 1))
     for number, moment in enumerate([*moments, None]):
         inside_save = moment is not None and number % 2 == 0
         process = killed.start(0.0 if inside_save else draws.choice((0.0, 0.1)), forked=forked)
         wait(process, functools.partial(killed.reached, moment))
         if moment is None:
-            wait(process, killed.writing, halt=True)
+            wait(process, functools.partial(killed.writing, process.pid), halt=True)
         elif inside_save:
-            wait(process, killed.saving, halt=True)
+            wait(process, functools.partial(killed.saving, process.pid), halt=True)
         else:
             time.sleep(draws.uniform(0, 0.1))
         process.kill()
         if process.wait() != -signal.SIGKILL:
             report.wrong.append(f"kill {number + 1} came too late")
-        resumed = killed.resumed_from()
-        note(report, resumed)
-        half = "product" if killed.writing() else "save" if killed.saving() else ""
+        note(report, killed.resumed_from()[sessions:])
+        sessions = len(killed.resumed_from())
+        half = "product" if killed.writing(process.pid) else "save" if killed.saving(process.pid) else ""
         report.kills.append(Kill(after_step=killed.steps(), inside=half))
     killed.finish(forked=False)
-    note(report, killed.resumed_from())
+    note(report, killed.resumed_from()[sessions:])
     report.identical = same(killed, unbroken, report)
     return report
 
@@ -222,9 +223,8 @@ def wait(process: subprocess.Popen[bytes] | Forked, come: Callable[[], bool], *,
 
 
 def note(report: Report, resumed: Sequence[int]) -> None:
-    """Where the session after the last kill began; the log has a line for each that began at a checkpoint."""
-    before = sum(kill.resumed_from is not None for kill in report.kills)
-    if report.kills and len(resumed) > before:
+    """Where the session after the last kill began: what it logged, if it began at a checkpoint and came so far."""
+    if report.kills and resumed:
         report.kills[-1].resumed_from = resumed[-1]
 
 
@@ -250,7 +250,7 @@ def main() -> int:
         report = survive((asked.keep or Path(temporary)).absolute(), asked.kills, seed=asked.seed, overrides=asked.overrides)
     print("kill  after step  inside   resumed from")
     for number, kill in enumerate(report.kills, start=1):
-        begun = "the first step" if kill.resumed_from is None else f"step {kill.resumed_from}"
+        begun = "-" if kill.resumed_from is None else f"step {kill.resumed_from}"
         print(f"{number:4d}  {kill.after_step:10d}  {kill.inside or '-':7}  {begun}")
     told = {"kills": len(report.kills), "inside_save": report.inside("save"), "inside_product": report.inside("product")}
     print(json.dumps(told | {"identical": report.identical, "wrong": report.wrong}))

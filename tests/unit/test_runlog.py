@@ -43,6 +43,14 @@ def test_a_line_every_30_s_with_the_time_left_by_the_steps(now: list[float], sai
     ]
 
 
+def test_what_was_done_before_counts_but_not_in_the_time_left(now: list[float], said: list[str]) -> None:
+    with Progress("train", 100, "steps", 80) as progress:
+        now[0] = 30
+        progress.advance(10)
+        progress.advance(10)
+    assert said == ["train: 90 of 100 steps in 30 s, about 30 s left", "train: 100 of 100 steps in 30 s"]
+
+
 def test_the_callers_estimate_replaces_ours_also_before_the_first_step(now: list[float], said: list[str]) -> None:
     progress = Progress("instructions", 100, "accepted")
     now[0] = 31

@@ -88,7 +88,7 @@ def test_the_logits_count_where_they_exist_at_once() -> None:
     estimate = memory.estimate(model, plain_head=loss.plain_head)
     assert estimate is not None and not loss.plain_head
     grown = (kept(model, loss, layout, 100, 100) - kept(model, loss, layout, 50, 50)) / 100
-    assert 0.5 * estimate.token < grown < estimate.token  # the gradients aren't among what is kept
+    assert 0.25 * estimate.token < grown < estimate.token  # the gradients, and copies on the way, aren't among what is kept
     one, two = (memory.estimate(trained(tiny_llama(4000), method=method)[0]) for method in ("lora", "full"))
     assert one is not None and two is not None
     assert two.head - one.head == 8 * 4000 * 32

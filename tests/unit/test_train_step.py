@@ -255,19 +255,53 @@ def test_activations_computed_twice_give_the_same_gradients(architecture: str, m
     assert apart(found[1], found[0]) < 1e-6
 
 
-def test_several_processes_leave_the_error_to_the_caller() -> None:
-    """They would have to agree on the new budget, and one of them may hang in a collective operation."""
+class Ranks:
+    """The first of two ranks, alone: what the other says of memory in each try, and nothing else of it."""
+
+    num_processes, process_index = 2, 0
+
+    def __init__(self, inner: Any, short: list[float]) -> None:
+        self._inner, self._short = inner, short
+        self.sums = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def reduce(self, tensor: torch.Tensor, reduction: str) -> torch.Tensor:
+        assert reduction == "sum"
+        if tensor.dtype == torch.float64:
+            tensor[1] += self._short.pop(0)
+        else:
+            self.sums += 1
+        return tensor
+
+
+def test_a_rank_that_runs_out_of_memory_halves_the_budget_of_all() -> None:
+    rows = encoded((30, 30))
+    made, free = Made(), Made()
+    ranks = Ranks(made.stepper._accelerator, short=[1.0, 0.0])
+    made.stepper._accelerator = ranks
+    total, norm, _ = made.stepper.train(rows, 0.5, NO_LIMIT)
+    assert made.stepper.budget == 30 and made.seen == [30, 30]  # its own example, twice
+    assert ranks.sums == 1  # gradients are added up in one piece, of the try that went well
+    alone, whole, _ = free.stepper.train(rows[:1], 0.5, NO_LIMIT)
+    assert total == pytest.approx(alone, rel=1e-6)
+    assert norm == pytest.approx(whole / 2, rel=1e-5)  # divided by the weights of both examples
+
+
+def test_where_nothing_is_left_to_halve_the_other_ranks_stop_too() -> None:
+    made = Made(budget=20)
+    made.stepper._accelerator = Ranks(made.stepper._accelerator, short=[1.0, 1.0])
+    with pytest.raises(torch.OutOfMemoryError, match="on another rank"):
+        made.stepper.train(encoded((30, 30)), 0.5, NO_LIMIT)
+    assert made.checkpointed
+
+
+def test_ranks_with_parts_of_the_parameters_cant_try_again() -> None:
+    """Under FSDP each micro-batch needs all ranks: one that stops between leaves the others waiting."""
     made = Made()
     made.starve(20)
-    accelerator = made.stepper._accelerator
-
-    class Two:
-        num_processes, process_index = 2, 0
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(accelerator, name)
-
-    made.stepper._accelerator = Two()
-    with pytest.raises(torch.OutOfMemoryError):
-        made.stepper.train(encoded((30, 30)), 0.5, NO_LIMIT)
-    assert made.stepper.budget == 64
+    made.stepper.sharded = True
+    with pytest.raises(torch.OutOfMemoryError, match="pretended"):
+        made.stepper.train(ROWS, 0.5, NO_LIMIT)
+    assert made.stepper.budget == 64 and not made.checkpointed
