@@ -35,7 +35,7 @@ class _Product(torch.autograd.Function):
         out = gradient.reshape(-1, gradient.shape[-1])  # (N, O)
         to_middle = torch.mm(out, b).mul_(ctx.scale)  # (N, R)
         to_x = torch.mm(out, weight).addmm_(to_middle, a).view(ctx.shape) if ctx.needs_input_grad[0] else None
-        return to_x, None, None, torch.mm(to_middle.t(), rows), torch.mm(out.t(), middle), None
+        return to_x, None, None, torch.mm(to_middle.t(), rows), torch.mm(middle.t(), out).t(), None
 
 
 class LoraLinear(Linear):
