@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib import metadata
 from typing import Any
 
 import reporting
@@ -177,9 +178,8 @@ def speed(rounds: int) -> None:
         cpu = {side: statistics.median(run["cpu_s"] for run in found) for side, found in runs.items()}
         peak = {side: statistics.median(run["peak_gb"] for run in found) for side, found in runs.items()}
         first = {side: found[0]["losses"][0] for side, found in runs.items()}
-        print(
-            f"Rows: {kind}, {tokens} tokens in {STEPS} steps, {completion} of them completion ({1 - completion / tokens:.0%} prompt)\n"
-        )
+        share = 1 - completion / tokens
+        print(f"Rows: {kind}, {tokens} tokens in {STEPS} steps, {completion} of them completion ({share:.0%} prompt)\n")
         lines = []
         for side in sides:
             ratio = cpu[side] / cpu[OURS]
@@ -235,10 +235,11 @@ def main() -> None:
             made = train_exact.prepare_ours() if arguments.side == "prepare-ours" else train_exact.prepare_trl()
         else:
             made = trl(arguments.data, TRL.get(arguments.side, {}) | options)
-        print(json.dumps(made))
+        if os.environ.get("RANK", "0") == "0":
+            print(json.dumps(made))
         return
     os.environ["HF_HUB_OFFLINE"] = "1"
-    reporting.heading("The trainer beside TRL")
+    reporting.heading(f"The trainer beside TRL {metadata.version('trl')}")
     if arguments.section == "speed":
         speed(arguments.rounds)
     elif arguments.section == "tune":

@@ -101,7 +101,7 @@ def prepare_ours() -> dict[str, Any]:
     data = sources.combine([], [sources.source("rows", "corpus", given)], have_tokens=preparation.have_tokens)
     made = 0
     for epoch in range(2):
-        for step in batching.steps(train.SEED, epoch, data.weights, 64):
+        for step in batching.steps(train.SEED, epoch, data.weights, 16):
             made += len(preparation.encode_all([data.examples[i] for i in step], epoch))
     assert made == 2 * ROWS
     return {"cpu_s": time.process_time() - started}

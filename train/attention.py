@@ -95,7 +95,7 @@ def row(lengths: list[int], device: torch.device | None = None) -> dict[str, Any
     }  # fmt: skip
 
 
-def pack(model: Any, decoder: Any, limit: int) -> str | None:
+def pack(model: Any, decoder: Any, limit: int, runs_on: torch.device | None = None) -> str | None:
     """Switch `model` to packed attention. Returns None, or the reason why it must run padded; then it is left as it was.
 
     Not by a list of architectures: a few ids run packed and one by one, and the hidden states must agree. Where the config names a
@@ -123,6 +123,8 @@ def pack(model: Any, decoder: Any, limit: int) -> str | None:
                 reason = None if difference < TOLERANCE[alone.dtype] else f"packed and alone differ by {difference:.1e}"
                 if reason is None and windows and not seen:
                     reason = f"its attention isn't told of its window of {min(windows)} tokens"
+                if reason is None and runs_on is not None and runs_on.type == "cuda" and device.type != "cuda":
+                    _try_kernel(text, alone.dtype, runs_on)  # FSDP takes the model there later
             except Exception as error:  # whatever a model's code does with arguments that it doesn't know
                 reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]:.100}"
     finally:
@@ -130,3 +132,15 @@ def pack(model: Any, decoder: Any, limit: int) -> str | None:
     if reason is not None:
         model.set_attn_implementation(before)
     return reason
+
+
+def _try_kernel(config: Any, dtype: torch.dtype, device: torch.device) -> None:
+    """Run the attention of a model with this config once on `device`; raises what its kernel raises."""
+    heads = int(config.num_attention_heads)
+    size = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+    shared = int(getattr(config, "num_key_value_heads", None) or heads)
+    query, key = (torch.zeros((1, count, sum(PROBE), size), dtype=dtype, device=device) for count in (heads, shared))
+    told = row(list(PROBE), device)
+    packed_attention(
+        torch.nn.Module(), query, key, key, None, cu_seq_lens_q=told["cu_seq_lens_q"], max_length_q=told["max_length_q"]
+    )

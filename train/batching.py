@@ -19,38 +19,41 @@ from self_instruct.train.tokens import Tokens
 HEAD = 64  # characters of an answer that nearly always tell whether it has tokens
 
 
-def steps(seed: int, epoch: int, weights: Sequence[float], batch_size: int) -> tuple[tuple[int, ...], ...]:
+def steps(
+    seed: int, epoch: int, weights: Sequence[float], batch_size: int, names: Sequence[str] = ()
+) -> tuple[tuple[int, ...], ...]:
     """The example numbers of each optimizer step of an epoch, in a random order of its own.
 
-    `weights` are the passes over each example in an epoch: 2 is two copies; 0.5 takes half of the examples of that
-    weight, and the next epoch goes on with the others. So every epoch has as many examples. The last step takes what is left.
+    `weights` are the passes over each example in an epoch: 2 is two copies; 0.5 takes half of the examples of its source
+    (`names`, of each example), and the next epoch goes on with the others. So every epoch has as many examples. The last step
+    takes what is left.
     """
     order = [number for number, weight in enumerate(weights) for _ in range(math.floor(weight))]
-    for weight, numbers in _partial(weights).items():
+    for (name, weight), numbers in _partial(weights, names).items():
         wanted = _share(weight, len(numbers))
-        randomness.generator(seed, "share", repr(weight)).shuffle(numbers)
+        randomness.generator(seed, "share", name, repr(weight)).shuffle(numbers)
         order += [numbers[(epoch * wanted + place) % len(numbers)] for place in range(wanted)]
     randomness.generator(seed, "order", epoch).shuffle(order)
     return tuple(tuple(order[i : i + batch_size]) for i in range(0, len(order), batch_size))
 
 
-def epoch_examples(weights: Sequence[float]) -> int:
+def epoch_examples(weights: Sequence[float], names: Sequence[str] = ()) -> int:
     """How many examples an epoch of `steps` has: the same in each."""
-    shares = sum(_share(weight, len(numbers)) for weight, numbers in _partial(weights).items())
+    shares = sum(_share(weight, len(numbers)) for (_, weight), numbers in _partial(weights, names).items())
     return sum(math.floor(weight) for weight in weights) + shares
 
 
-def epoch_steps(weights: Sequence[float], batch_size: int) -> int:
+def epoch_steps(weights: Sequence[float], batch_size: int, names: Sequence[str] = ()) -> int:
     """How many steps an epoch has: the same in each."""
-    return math.ceil(epoch_examples(weights) / batch_size)
+    return math.ceil(epoch_examples(weights, names) / batch_size)
 
 
-def _partial(weights: Sequence[float]) -> dict[float, list[int]]:
-    """The numbers of the examples whose weight isn't whole, by weight."""
-    found: dict[float, list[int]] = {}
+def _partial(weights: Sequence[float], names: Sequence[str]) -> dict[tuple[str, float], list[int]]:
+    """The numbers of the examples whose weight isn't whole, by source and weight."""
+    found: dict[tuple[str, float], list[int]] = {}
     for number, weight in enumerate(weights):
         if weight != math.floor(weight):
-            found.setdefault(weight, []).append(number)
+            found.setdefault((names[number] if names else "", weight), []).append(number)
     return found
 
 
@@ -111,11 +114,12 @@ class Preparation:
 
     def have_tokens(self, answers: Sequence[str]) -> list[bool]:
         """Which answers leave something to train on before their end."""
+        ends = {self.eos_id, self._chat_end}
         heads = self._completions([answer[:HEAD] for answer in answers])
-        found = [bool(before_end(ids, self.eos_id)) for ids in heads]
+        found = [bool(before_end(ids, *ends)) for ids in heads]
         doubtful = [number for number, some in enumerate(found) if not some and len(answers[number]) > HEAD]
         for number, ids in zip(doubtful, self._completions([answers[number] for number in doubtful]), strict=True):
-            found[number] = bool(before_end(ids, self.eos_id))
+            found[number] = bool(before_end(ids, *ends))
         return found
 
     def stop_ids(self, examples: Sequence[Example]) -> tuple[int, ...]:

@@ -161,6 +161,7 @@ def _train(
             _part(accelerator)
             return 0
         rundir.require_disk(folder.path, training.product_bytes / 2**30)
+        session.list_dropped(gathered, stage)
         metrics = _metrics(stage, done)
         if resume is not None:
             log.info("going on after step %d of %d, from %s", done, gathered.steps, resume.path)

@@ -176,7 +176,7 @@ def fit(
         state = _restore(stepper, checkpoints.resume)
         if settings.micro_batch_tokens is None:
             stepper.budget = int(checkpoints.resume.state["budget"])
-    total = settings.epochs * epoch_steps(data.weights, settings.batch_size)
+    total = settings.epochs * epoch_steps(data.weights, settings.batch_size, data.names)
     saved_s = time.monotonic()
 
     def save() -> Path:
@@ -184,6 +184,12 @@ def fit(
         place = _save(stepper, accelerator, state, checkpoints, settings.keep_checkpoints)
         saved_s = time.monotonic()
         return place
+
+    def held_out_loss() -> float | None:
+        try:
+            return _held_out(stepper, preparation, data)
+        except NotFiniteError as error:
+            raise error.told(state.step, str(save())) from None
 
     def note(line: dict[str, Any]) -> None:
         if metrics is not None:
@@ -197,11 +203,11 @@ def fit(
             return time.monotonic() - saved_s >= settings.checkpoint_every_s, stop.asked
 
         if state.step == 0:
-            state.held_out_before = _held_out(stepper, preparation, data)
+            state.held_out_before = held_out_loss()
             if state.held_out_before is not None:
                 note({"step": 0, "epoch": 0, "held_out_loss": state.held_out_before})
         while state.epoch < settings.epochs:
-            planned = steps(preparation.seed, state.epoch, data.weights, settings.batch_size)
+            planned = steps(preparation.seed, state.epoch, data.weights, settings.batch_size, data.names)
             while state.index < len(planned):
                 began = time.monotonic()
                 rows = preparation.encode_all([data.examples[i] for i in planned[state.index]], state.epoch)
@@ -217,7 +223,7 @@ def fit(
                     speed = state.completion_tokens / state.seconds
                     progress.advance(note=f"loss {state.loss_sum / state.weight_sum:.4f}, {speed:.0f} completion tokens/s")
                 if state.index == len(planned):
-                    held_out = _held_out(stepper, preparation, data)
+                    held_out = held_out_loss()
                     state.close_epoch(held_out)
                     if held_out is not None:
                         note({"step": state.step, "epoch": state.epoch, "held_out_loss": held_out})

@@ -23,6 +23,7 @@ PROBE_TOKENS = 32
 SHARE = 0.8  # of the device's memory that may be planned with (ours)
 CPU_BUDGET = 512  # tokens: more is no faster on a CPU and takes more memory (benchmarks/README.md)
 NF4_BYTES = (4 + 0.127) / 8  # a weight with its share of the quantized scales (Dettmers et al. 2023, section 3)
+BLIND_BUDGET = 4096  # tokens: on a GPU without an estimate, to be halved where it is too much
 LARGEST_BUDGET = 2**16  # tokens: beyond it a GPU gains nothing
 
 
@@ -36,6 +37,10 @@ class Estimate:
     token: int
     token_checkpointed: int
     head: int
+
+    def spread(self, processes: int) -> Estimate:
+        """The same for one of so many processes that share the weights out among them (FSDP)."""
+        return replace(self, weights=self.weights // processes, trained=self.trained // processes)
 
     def total(self, tokens: int, *, checkpointed: bool = False) -> int:
         """Bytes at the peak of a micro-batch of so many tokens."""
@@ -58,10 +63,15 @@ class Estimate:
 
 
 def device_bytes(device: torch.device) -> int:
-    """The memory of a device in bytes; a CPU's is the machine's."""
+    """The memory of a device in bytes; a CPU's is this process's share of the machine's."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def shards() -> int:
+    """Over how many processes the weights are spread: all of them under an FSDP config of accelerate, else one."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if os.environ.get("ACCELERATE_USE_FSDP") == "true" else 1
 
 
 def estimate(model: Any, *, plain_head: bool = True) -> Estimate | None:
@@ -125,7 +135,7 @@ def _kept(decoder: Any, parameters: set[int], device: torch.device) -> tuple[int
     if getattr(decoder.config, "_attn_implementation", None) == attention.NAME or device.type == "meta":
         if device.type == "meta":  # whose values can't be read, as masks are made from them
             decoder.set_attn_implementation(attention.NAME)
-        told = attention.row([PROBE_TOKENS])
+        told = attention.row([PROBE_TOKENS], None if device.type == "meta" else device)
         told["position_ids"] = told["position_ids"].to(device)
     ids = torch.zeros((1, PROBE_TOKENS), dtype=torch.int64, device=device)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):

@@ -82,7 +82,8 @@ def load_base(folder: str, dtype: str, method: str = "lora") -> Any:
     path = str(Path(folder).resolve())  # goes into adapter_config.json, which must hold from any directory
     config = AutoConfig.from_pretrained(path, local_files_only=True)
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    more: dict[str, Any] = {"dtype": torch.float32 if method == "full" else getattr(torch, dtype)}
+    _without_dropout(config)
+    more: dict[str, Any] = {"config": config, "dtype": torch.float32 if method == "full" else getattr(torch, dtype)}
     if method == "qlora":
         from transformers import BitsAndBytesConfig
 
@@ -101,6 +102,15 @@ def load_base(folder: str, dtype: str, method: str = "lora") -> Any:
             f"model.name: {folder} can't be loaded as a language model: {first:.200}",
             hint="name a causal language model or an encoder-decoder; if it is one, copy or download it again",
         ) from None
+
+
+def _without_dropout(config: Any) -> None:
+    """Set the model's own dropouts to 0 (T5's and GPT-2's are 0.1). Their draws depend on the shapes of micro-batches, and a step's
+    loss mustn't; `train.lora_dropout` is the one there is to choose."""
+    for part in {id(one): one for one in (config, config.get_text_config())}.values():
+        for name, value in vars(part).items():
+            if ("dropout" in name or "pdrop" in name) and isinstance(value, float):
+                setattr(part, name, 0.0)
 
 
 def linear_names(base: Any) -> list[str]:
@@ -140,11 +150,12 @@ def make_trainable(base: Any, settings: TrainSettings, seed: int) -> Any:
 
 
 def build_objective(
-    model: Any, settings: TrainSettings, limit: int, ids: list[int]
+    model: Any, settings: TrainSettings, limit: int, ids: list[int], device: torch.device | None = None
 ) -> tuple[objective.WeightedLoss, objective.Layout, str]:
     """The loss over a trainable model, how its micro-batches are laid out, and why, as a sentence.
 
-    `limit`: the longest example in tokens. `ids`: a few, of any example.
+    `limit`: the longest example in tokens. `ids`: a few, of any example. `device`: where it will run, if it isn't there
+    yet.
     """
     inner = objective.causal(model)
     if inner.config.is_encoder_decoder:
@@ -157,7 +168,7 @@ def build_objective(
     decoder, _ = objective.parts(model)
     reason: str | None = "train.attention says so"
     if settings.attention == "auto":
-        reason = "its decoder can't be had apart" if decoder is None else attention.pack(inner, decoder, limit)
+        reason = "its decoder can't be had apart" if decoder is None else attention.pack(inner, decoder, limit, device)
     layout: objective.Layout = "packed" if reason is None else "padded"
     said = "examples end to end in one row, without padding" if reason is None else f"padded micro-batches: {reason}"
     if not plain:
@@ -179,6 +190,13 @@ def accelerator(mixed_precision: str = "no") -> Any:
     import accelerate
 
     made = accelerate.Accelerator(mixed_precision=mixed_precision)
+    if mixed_precision == "bf16" and made.distributed_type == accelerate.DistributedType.FSDP:
+        from torch.distributed.fsdp import MixedPrecisionPolicy
+
+        # Losses, weights and the sums of gradients stay in float32; accelerate's own policy takes them to bfloat16 too.
+        made.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32, cast_forward_inputs=False
+        )
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1 and made.num_processes == 1:
         raise ConfigError(

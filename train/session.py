@@ -46,7 +46,7 @@ class Gathered:
     @property
     def steps(self) -> int:
         train = self.settings.train
-        return train.epochs * batching.epoch_steps(self.data.weights, train.batch_size)
+        return train.epochs * batching.epoch_steps(self.data.weights, train.batch_size, self.data.names)
 
     @functools.cached_property
     def digest(self) -> str:
@@ -148,8 +148,9 @@ def dry_run(gathered: Gathered) -> dict[str, Any]:
     if estimate is None:
         log.info("memory: no estimate for this architecture")
     else:
-        device = memory.main_device()
-        budget, twice = estimate.plan(memory.device_bytes(device), longest, settings.micro_batch_tokens, gpu=device.type == "cuda")
+        device, limit = memory.main_device(), preparation.limit
+        estimate = estimate.spread(memory.shards())
+        budget, twice = estimate.plan(memory.device_bytes(device), limit, settings.micro_batch_tokens, gpu=device.type == "cuda")
         peak = estimate.total(max(budget, longest), checkpointed=twice)
         facts = {"memory_gib": round(peak / 2**30, 2), "micro_batch_tokens": budget, "checkpointed_activations": twice}
         log.info(
@@ -184,17 +185,20 @@ def prepare(gathered: Gathered, accelerator: Any) -> Training:
     dtype, reason = gathered.dtype
     log.info("%s on %s with %d CPU threads: %s", dtype, accelerator.device, threads, reason)
     model = modeling.make_trainable(modeling.load_base(gathered.model.path, dtype, settings.method), settings, seed)
+    if memory.shards() == 1:
+        model.to(accelerator.device)  # where it will run is where it is tried, below
     parameters = modeling.trainable(model)
     what = "all weights" if settings.method == "full" else f"LoRA of rank {settings.lora_rank}"
     log.info("%s: %d trainable parameters", what, parameters)
     limit, first = gathered.preparation.limit, gathered.preparation.encode(gathered.data.examples[0], 0)
-    objective, layout, said = modeling.build_objective(model, settings, limit, list(first.ids[:16]))
+    objective, layout, said = modeling.build_objective(model, settings, limit, list(first.ids[:16]), accelerator.device)
     log.info("%s", said)
     estimate = memory.estimate(model, plain_head=objective.plain_head)
-    budget, twice = settings.micro_batch_tokens or memory.CPU_BUDGET, False
+    gpu = accelerator.device.type == "cuda"
+    budget, twice = settings.micro_batch_tokens or (memory.BLIND_BUDGET if gpu else memory.CPU_BUDGET), False
     if estimate is not None:
-        gpu = accelerator.device.type == "cuda"
-        budget, twice = estimate.plan(memory.device_bytes(accelerator.device), limit, settings.micro_batch_tokens, gpu=gpu)
+        room = memory.device_bytes(accelerator.device)
+        budget, twice = estimate.spread(memory.shards()).plan(room, limit, settings.micro_batch_tokens, gpu=gpu)
     if twice and causal(model).supports_gradient_checkpointing:
         checkpoint_activations(causal(model))
         log.info("activations are computed twice: memory wouldn't hold those of %d tokens", limit)
@@ -206,11 +210,8 @@ def prepare(gathered: Gathered, accelerator: Any) -> Training:
 
 
 def write(training: Training, state: State, stage: Path, tensors: dict[str, Any] | None) -> Path:
-    """Write the adapter, or the whole model, with its card and the loss curve, and the list of the rows left out. Returns its
-    folder. `tensors`: what `whole` gave."""
+    """Write the adapter, or the whole model, with its card and the loss curve. Returns its folder. `tensors`: what `whole` gave."""
     gathered, full = training.gathered, training.gathered.settings.train.method == "full"
-    rows = "".join(f"{line}\n" for line in map(_dropped, gathered.data.dropped))
-    rundir.write_text(stage / "dropped.jsonl", rows)
     drawn = curve.write(stage / "loss.png", journal.read(stage / "metrics.jsonl"))
     ends = gathered.preparation.stop_ids(gathered.data.examples)
     generation = adapter.generation(gathered.model, [end for end in ends if end != gathered.model.eos_token_id])
@@ -226,6 +227,11 @@ def write(training: Training, state: State, stage: Path, tensors: dict[str, Any]
         tensors,
     )
     return place
+
+
+def list_dropped(gathered: Gathered, stage: Path) -> None:
+    """Write dropped.jsonl: the rows left out, each with its source and the reason."""
+    rundir.write_text(stage / "dropped.jsonl", "".join(f"{line}\n" for line in map(_dropped, gathered.data.dropped)))
 
 
 def whole(training: Training) -> dict[str, Any] | None:

@@ -94,14 +94,39 @@ class Stepper:
         return total, norm, raised
 
     def measure(self, rows: Sequence[Encoded]) -> float:
-        """sum(w * ce) of the examples over all ranks, without training on them."""
+        """sum(w * ce) of the examples over all ranks, without training on them. Raises NotFiniteError where it is no number; memory
+        is met as in `train`."""
         self.wrapped.eval()
-        with torch.no_grad():
-            total = torch.zeros((), dtype=torch.float64)
-            for group, _ in self._groups(rows):
-                value = self.wrapped(**to_device(collate(group or [_shortest(rows)], self.layout, self._start_id), self._device))
-                total += value.double().cpu() if group else 0.0
-        return float(self._accelerator.reduce(total.to(self._device, torch.float64), reduction="sum"))
+        while True:
+            values, failed = self._values(rows)
+            total, short = self._all([sum(values), failed is not None])
+            if not short:
+                break
+            if not self._shrink(rows):
+                raise failed or torch.OutOfMemoryError("on another rank")
+        if not math.isfinite(total):
+            raise NotFiniteError(f"held-out loss is {total}", rows)
+        return total
+
+    def _values(self, rows: Sequence[Encoded]) -> tuple[list[float], torch.OutOfMemoryError | None]:
+        """The sums of this rank's micro-batches, or why they couldn't be had."""
+        values: list[float] = []
+        try:
+            with torch.no_grad():
+                for group, _ in self._groups(rows):
+                    batch = to_device(collate(group or [_shortest(rows)], self.layout, self._start_id), self._device)
+                    values.append(float(self.wrapped(**batch)) if group else 0.0)
+        except torch.OutOfMemoryError as error:
+            if self.sharded:
+                raise
+            return [], error.with_traceback(None)
+        return values, None
+
+    def _all(self, numbers: Sequence[float]) -> list[float]:
+        """The sums of some numbers over all ranks."""
+        told = torch.tensor(list(map(float, numbers)), dtype=torch.float64, device=self._device)
+        found: list[float] = self._accelerator.reduce(told, reduction="sum").tolist()
+        return found
 
     @property
     def _device(self) -> torch.device:
@@ -136,13 +161,14 @@ class Stepper:
             if self.sharded:
                 raise
             failed = error.with_traceback(None)  # its frames hold the activations that are to be freed
-        told = torch.tensor([sum(sums), failed is not None, *map(float, flags())], dtype=torch.float64, device=self._device)
-        total, short, *raised = self._accelerator.reduce(told, reduction="sum").tolist()
+        total, short, *raised = self._all([sum(sums), failed is not None, *flags()])
         if short:
             return 0.0, (), failed or torch.OutOfMemoryError("on another rank")
         if not math.isfinite(total):
             self.optimizer.zero_grad()
-            bad = [row for (group, _), value in zip(groups, sums, strict=True) if not math.isfinite(value) for row in group]
+            own = {row.id for (group, _), value in zip(groups, sums, strict=True) if not math.isfinite(value) for row in group}
+            marked = self._all([row.id in own for row in rows])  # any rank may have them
+            bad = [row for row, mark in zip(rows, marked, strict=True) if mark]
             raise NotFiniteError(f"loss is {total / weight}", bad or rows)
         return total, tuple(count > 0 for count in raised), None
 
