@@ -114,7 +114,7 @@ class Preparation:
 
     def have_tokens(self, answers: Sequence[str]) -> list[bool]:
         """Which answers leave something to train on before their end."""
-        ends = {self.eos_id, self._chat_end}
+        ends = {self.eos_id, self._chat_end} if self.template == "chat" else {self.eos_id}
         heads = self._completions([answer[:HEAD] for answer in answers])
         found = [bool(before_end(ids, *ends)) for ids in heads]
         doubtful = [number for number, some in enumerate(found) if not some and len(answers[number]) > HEAD]

@@ -135,7 +135,7 @@ def test_a_loss_that_is_no_number_names_the_rows_of_its_micro_batch_and_applies_
     before = made.weights()
     with pytest.raises(NotFiniteError) as caught:
         made.stepper.train([*rows, bad], 0.1, NO_LIMIT)
-    assert caught.value.rows == ["bad", "row2"]  # 7 and 5 tokens, together
+    assert caught.value.rows == ["row2", "bad"]  # 7 and 5 tokens, together
     assert caught.value.what == "loss is nan"
     assert unmoved(made, before)
     made.stepper.train(rows, 0.1, NO_LIMIT)  # without it, it goes on
