@@ -5,6 +5,7 @@ Tiny random models: a minute.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import torch
 from accelerate import Accelerator
 
 from sample_training import apart, encoded, gradients, save_tiny_model, stir, tiny
+from self_instruct import commandline
 from self_instruct.settings import TrainSettings
-from self_instruct.train import modeling, objective
+from self_instruct.train import cli, modeling, objective
 from self_instruct.train.objective import collate, to_device
 from self_instruct.train.step import Stepper
 
@@ -101,3 +103,20 @@ def test_qlora_trains_and_its_adapter_fits_the_bfloat16_base(tmp_path: Path) -> 
     after = measured(peft.PeftModel.from_pretrained(base, str(tmp_path / "adapter")).eval())
     print(f"loss over the 4-bit base {losses[0]} to {losses[-1]}; the bfloat16 base alone {before}, with the adapter {after}")
     assert after < before
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora", "full"])
+def test_the_whole_stage(method: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """With what only the command does: the probe and the memory estimate where the model runs, a checkpoint, the product."""
+    model = save_tiny_model(tmp_path / "model")
+    rows = [{"prompt": f"Count to {number}.\n\nOutput:", "completion": f" {number}"} for number in range(24)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = [
+        f"model.name={model}",
+        f"train.data={tmp_path / 'rows.jsonl'}",
+        "train.include_seeds=false",
+        f"train.method={method}",
+    ]
+    words = [word for setting in [*settings, "train.checkpoint_every_s=0"] for word in ("--set", setting)]
+    assert commandline.run(cli.main, ["--out", str(tmp_path / "run"), *words]) == 0, capfd.readouterr().err
+    assert (tmp_path / "run" / "train" / ("model" if method == "full" else "adapter") / "README.md").is_file()
