@@ -40,29 +40,38 @@ def reference(kind: str) -> float:
 def exact() -> None:
     """The losses of three steps for several budgets, padded, and on two ranks."""
     expected = reference("mixed")
-    runs = {f"{budget} tokens": train.child(train.OURS, "mixed", {"budget": budget})["losses"] for budget in BUDGETS}
-    runs["padded, 1024 tokens"] = train.child(train.OURS, "mixed", {"budget": 1024, "attention": "padded"})["losses"]
-    runs["2 ranks (gloo), 512 tokens"] = _two_ranks()
+    made = {f"{budget} tokens": train.child(train.OURS, "mixed", {"budget": budget}) for budget in BUDGETS}
+    made["padded, 1024 tokens"] = train.child(train.OURS, "mixed", {"budget": 1024, "attention": "padded"})
+    made["2 ranks (gloo), 512 tokens"] = _two_ranks()
+    runs = {name: found["losses"] for name, found in made.items()}
     first = next(iter(runs.values()))
     lines = []
     for name, losses in runs.items():
         off = abs(losses[0] - expected) / expected
         apart = max(abs(loss - one) / one for loss, one in zip(losses, first, strict=True))
-        lines.append((name, f"{losses[0]:.8f}", f"{off:.1e}", f"{apart:.1e}", reporting.target(apart <= 1e-6, "<= 1e-6")))
+        cost = (made[name]["cpu_s"], made[name]["peak_gb"])
+        lines.append((name, f"{losses[0]:.8f}", f"{off:.1e}", f"{apart:.1e}", reporting.target(apart <= 1e-6, "<= 1e-6"), *cost))
     print(f"The first step's loss in float64, plain, one example at a time: {expected:.8f}\n")
-    columns = ("micro-batches of", "first step's loss", "off float64, relative", "3 steps, off the first line, relative", "target")
+    columns = (
+        "micro-batches of",
+        "first step's loss",
+        "off float64, relative",
+        "3 steps, off the first line, relative",
+        "target",
+        "CPU s",
+        "peak GB",
+    )
     reporting.table(columns, lines)
 
 
-def _two_ranks() -> list[float]:
+def _two_ranks() -> dict[str, Any]:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     words = [*torchrun, train.__file__, "--side", train.OURS, "--options", json.dumps({"budget": 512})]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         sys.exit(done.stderr[-3000:])
-    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return list(found[0]["losses"])
+    return dict(json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{"))))
 
 
 def prepare() -> None:

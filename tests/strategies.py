@@ -69,7 +69,15 @@ def _of(kind: Any, metadata: list[Any]) -> st.SearchStrategy[Any]:
 # Settings that are checked against one another are drawn in their own tests.
 FREE = sorted(
     set(fields())
-    - {"generate.prompt_seeds", "generate.prompt_machine", "generate.last_item", "generate.min_words", "generate.max_words"}
+    - {
+        "generate.prompt_seeds",
+        "generate.prompt_machine",
+        "generate.last_item",
+        "generate.min_words",
+        "generate.max_words",
+        "train.data",
+        "train.weights",
+    }
 )
 
 overlays: st.SearchStrategy[dict[str, Any]] = st.lists(st.sampled_from(FREE), unique=True, max_size=6).flatmap(

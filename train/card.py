@@ -154,7 +154,10 @@ def _training(manifest: Mapping[str, Any], kind: Kind) -> str:
     }[method]
     if kind == "merged":
         said += " The adapter was added to the weights in float32, and these were then stored in the base's own number format."
-    said += " The loss is the mean over the completions' tokens of a whole optimizer step. AdamW, a linear warm-up, a cosine to 0."
+    weight = settings["train.prompt_loss_weight"]
+    prompts = f" and, with a weight of {weight:g}, the prompts'" if weight else ""
+    said += f" The loss is the mean over the completions'{prompts} tokens of a whole optimizer step."
+    said += " AdamW, a linear warm-up, a cosine to 0."
     rows += [("`run.seed`", settings["run.seed"]), ("number format", manifest["dtype"])]
     return "\n".join(["## Training", "", _wrapped(said), "", *_table(("setting", "value"), rows)])
 

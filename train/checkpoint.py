@@ -51,6 +51,8 @@ def save(folder: Path, step: int, tensors: Mapping[str, torch.Tensor], state: di
         shutil.rmtree(left)
     rundir.require_disk(folder, (sum(t.numel() * t.element_size() for t in tensors.values()) + 2**22) / 2**30)
     place = folder / name(step)
+    if place.is_dir() and _damage(place) is None:
+        return place  # of the same step of the same training: replacing it would leave a moment without
     with rundir.new_folder(place) as aside:
         save_file({key: value.contiguous() for key, value in tensors.items()}, aside / TENSORS)
         rundir.write_json(aside / STATE, state)

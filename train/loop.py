@@ -177,12 +177,12 @@ def fit(
         if settings.micro_batch_tokens is None:
             stepper.budget = int(checkpoints.resume.state["budget"])
     total = settings.epochs * epoch_steps(data.weights, settings.batch_size, data.names)
-    saved_s = time.monotonic()
+    saved_s, saved_step = time.monotonic(), state.step if checkpoints.resume is not None else -1
 
     def save() -> Path:
-        nonlocal saved_s
+        nonlocal saved_s, saved_step
         place = _save(stepper, accelerator, state, checkpoints, settings.keep_checkpoints)
-        saved_s = time.monotonic()
+        saved_s, saved_step = time.monotonic(), state.step
         return place
 
     def held_out_loss() -> float | None:
@@ -199,6 +199,12 @@ def fit(
 
     with StopRequest() as stop:
 
+        def settle(due: bool, stopping: bool) -> None:
+            if due or stopping:
+                save()
+            if stopping:
+                raise KeyboardInterrupt
+
         def asked() -> tuple[bool, bool]:
             return time.monotonic() - saved_s >= settings.checkpoint_every_s, stop.asked
 
@@ -208,6 +214,7 @@ def fit(
                 note({"step": 0, "epoch": 0, "held_out_loss": state.held_out_before})
         while state.epoch < settings.epochs:
             planned = steps(preparation.seed, state.epoch, data.weights, settings.batch_size, data.names)
+            due = stopping = False
             while state.index < len(planned):
                 began = time.monotonic()
                 rows = preparation.encode_all([data.examples[i] for i in planned[state.index]], state.epoch)
@@ -222,16 +229,15 @@ def fit(
                 if progress is not None:
                     speed = state.completion_tokens / state.seconds
                     progress.advance(note=f"loss {state.loss_sum / state.weight_sum:.4f}, {speed:.0f} completion tokens/s")
-                if state.index == len(planned):
-                    held_out = held_out_loss()
-                    state.close_epoch(held_out)
-                    if held_out is not None:
-                        note({"step": state.step, "epoch": state.epoch, "held_out_loss": held_out})
-                    planned = ()
-                if due or stopping:
-                    save()
-                if stopping:
-                    raise KeyboardInterrupt
+                if state.index < len(planned):
+                    settle(due, stopping)
+            held_out = held_out_loss()
+            state.close_epoch(held_out)
+            if held_out is not None:
+                note({"step": state.step, "epoch": state.epoch, "held_out_loss": held_out})
+            settle(due, stopping)
+        if saved_step < state.step:
+            save()  # what comes after may be stopped too
     return state
 
 
@@ -262,7 +268,9 @@ def tensors(stepper: Stepper) -> dict[str, torch.Tensor]:
 def _save(stepper: Stepper, accelerator: Any, state: State, checkpoints: Checkpoints, keep: int) -> Path:
     """Every rank takes part in gathering; rank 0 writes."""
     held = {f"model/{name}": value for name, value in tensors(stepper).items()}
-    moments: dict[str, Any] = get_optimizer_state_dict(stepper.wrapped, _plain(stepper.optimizer), options=WHOLE)
+    moments: dict[str, Any] = {"state": {}}
+    if state.step:  # torch would count a step of its own where none was taken
+        moments = get_optimizer_state_dict(stepper.wrapped, _plain(stepper.optimizer), options=WHOLE)
     if accelerator.is_main_process:
         for name, own in moments["state"].items():
             held |= {f"optimizer/{name}/{key}": value for key, value in own.items()}
@@ -280,9 +288,11 @@ def _restore(stepper: Stepper, found: checkpoint.Checkpoint) -> State:
         if name.startswith("optimizer/"):
             owner, key = name.removeprefix("optimizer/").rsplit("/", 1)
             moments.setdefault(owner, {})[key] = value
+    set_model_state_dict(stepper.wrapped, model, options=WHOLE)
+    if not moments:
+        return State(**found.state["progress"])
     optimizer = _plain(stepper.optimizer)
     groups: Any = get_optimizer_state_dict(stepper.wrapped, optimizer, options=PARTS)["param_groups"]  # WHOLE is on rank 0 alone
-    set_model_state_dict(stepper.wrapped, model, options=WHOLE)
     set_optimizer_state_dict(stepper.wrapped, optimizer, {"state": moments, "param_groups": groups}, options=WHOLE)
     return State(**found.state["progress"])
 

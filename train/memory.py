@@ -38,9 +38,10 @@ class Estimate:
     token_checkpointed: int
     head: int
 
-    def spread(self, processes: int) -> Estimate:
-        """The same for one of so many processes that share the weights out among them (FSDP)."""
-        return replace(self, weights=self.weights // processes, trained=self.trained // processes)
+    def spread(self, processes: int, *, whole: bool = False) -> Estimate:
+        """The same for one of so many processes that share the weights out among them (FSDP); `whole`: all but the frozen ones,
+        as those in 4 bits stay whole."""
+        return replace(self, weights=self.weights if whole else self.weights // processes, trained=self.trained // processes)
 
     def total(self, tokens: int, *, checkpointed: bool = False) -> int:
         """Bytes at the peak of a micro-batch of so many tokens."""

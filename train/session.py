@@ -149,7 +149,7 @@ def dry_run(gathered: Gathered) -> dict[str, Any]:
         log.info("memory: no estimate for this architecture")
     else:
         device, limit = memory.main_device(), preparation.limit
-        estimate = estimate.spread(memory.shards())
+        estimate = estimate.spread(memory.shards(), whole=settings.method == "qlora")
         budget, twice = estimate.plan(memory.device_bytes(device), limit, settings.micro_batch_tokens, gpu=device.type == "cuda")
         peak = estimate.total(max(budget, longest), checkpointed=twice)
         facts = {"memory_gib": round(peak / 2**30, 2), "micro_batch_tokens": budget, "checkpointed_activations": twice}
@@ -198,7 +198,9 @@ def prepare(gathered: Gathered, accelerator: Any) -> Training:
     budget, twice = settings.micro_batch_tokens or (memory.BLIND_BUDGET if gpu else memory.CPU_BUDGET), False
     if estimate is not None:
         room = memory.device_bytes(accelerator.device)
-        budget, twice = estimate.spread(memory.shards()).plan(room, limit, settings.micro_batch_tokens, gpu=gpu)
+        budget, twice = estimate.spread(memory.shards(), whole=settings.method == "qlora").plan(
+            room, limit, settings.micro_batch_tokens, gpu=gpu
+        )
     if twice and causal(model).supports_gradient_checkpointing:
         checkpoint_activations(causal(model))
         log.info("activations are computed twice: memory wouldn't hold those of %d tokens", limit)

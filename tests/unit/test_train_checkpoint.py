@@ -65,11 +65,16 @@ def test_the_newest_few_are_kept_by_number(tmp_path: Path) -> None:
     assert names(save(tmp_path, 100_000_002, keep=1).parent) == ["step-100000002"]
 
 
-def test_the_same_step_again_is_replaced(tmp_path: Path) -> None:
+def test_the_same_step_again_is_replaced_where_it_is_damaged_and_else_left(tmp_path: Path) -> None:
+    """Replacing the only one would leave a moment without any."""
     save(tmp_path, 4)
-    (tmp_path / "step-00000004" / "more").write_text("")
+    place = tmp_path / "step-00000004"
+    (place / "more").write_text("")
     save(tmp_path, 4)
-    assert names(tmp_path / "step-00000004") == sorted([*PARTS, checkpoint.MANIFEST])
+    assert "more" in names(place)
+    (place / checkpoint.TENSORS).write_bytes(b"")
+    save(tmp_path, 4)
+    assert names(place) == sorted([*PARTS, checkpoint.MANIFEST])
 
 
 def spoil(place: Path, how: str) -> None:

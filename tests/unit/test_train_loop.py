@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -27,7 +28,7 @@ from self_instruct.train import checkpoint, loop
 from self_instruct.train.batching import Preparation
 from self_instruct.train.modeling import build_objective, make_trainable
 from self_instruct.train.sources import Sources
-from self_instruct.train.step import Stepper
+from self_instruct.train.step import NotFiniteError, Stepper
 from self_instruct.train.tokens import Tokens
 
 TOKENIZER = byte_level()
@@ -201,7 +202,7 @@ def test_what_a_step_and_an_epoch_report(tmp_path: Path) -> None:
     assert sum(run.state.forms.values()) == 22
     assert run.state.held_out_before is None
     assert all(line["learning_rate"] > 0 and line["grad_norm"] > 0 for line in run.lines)
-    assert not run.checkpoints.exists()  # none was due
+    assert [path.name for path in run.checkpoints.iterdir()] == [checkpoint.name(run.state.step)]  # none was due before the end
 
 
 def test_cut_examples_are_counted(tmp_path: Path) -> None:
@@ -277,7 +278,7 @@ def test_checkpoints_are_as_old_as_asked_for(tmp_path: Path, monkeypatch: pytest
     Run(tmp_path, examples(32), epochs=4, checkpoint_every_s=15.0, keep_checkpoints=100)
     steps = [int(path.name.removeprefix("step-")) for path in sorted((tmp_path / "checkpoints").iterdir())]
     assert 2 <= len(steps) < 16
-    assert len({after - before for before, after in itertools.pairwise(steps)}) == 1
+    assert len({after - before for before, after in itertools.pairwise(steps[:-1])}) == 1  # and one at the end
 
 
 @pytest.fixture
@@ -360,6 +361,30 @@ def test_a_loss_that_is_no_number_stops_names_step_and_row_and_saves(tmp_path: P
     assert not any(p.any() for name, p in seen[0].named_parameters() if "lora_B" in name)  # the step wasn't applied
     found = checkpoint.newest(saved.parent, {"run.seed": 1})
     assert found is not None and found.state["progress"]["step"] == 0
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2], ids=["before", "first epoch", "last epoch"])
+def test_a_held_out_loss_that_is_no_number_stops_and_the_training_goes_on_to_the_same_bits(
+    failing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state that it saves lies between a last step and the end of its epoch."""
+    rows, kept = examples(9)[:6], examples(9)[6:]
+    settings: dict[str, Any] = {"held_out": kept, "batch_size": 3, "epochs": 2}
+    whole = Run(tmp_path, rows, **settings)
+    shutil.rmtree(tmp_path / "checkpoints")
+    measure, calls = Stepper.measure, itertools.count()
+
+    def bad(self: Stepper, given: Any) -> float:
+        if next(calls) == failing:
+            raise NotFiniteError("held-out loss is nan", given)
+        return measure(self, given)
+
+    monkeypatch.setattr(Stepper, "measure", bad)
+    with pytest.raises(TrainingDivergedError, match="held-out loss is nan, in rows"):
+        Run(tmp_path, rows, **settings)
+    again = Run(tmp_path, rows, resume=2 * failing, **settings)
+    assert again.state.epochs[-1]["held_out_loss"] == whole.state.epochs[-1]["held_out_loss"]
+    assert all(torch.equal(again.matrices()[name], value) for name, value in whole.matrices().items())
 
 
 def test_an_infinite_gradient_stops_too(tmp_path: Path) -> None:
