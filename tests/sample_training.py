@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -224,3 +225,11 @@ def examples(count: int) -> tuple[TrainingExample, ...]:
         )
         for number in range(count)
     )
+
+
+def save_inputs(folder: Path) -> Path:
+    """What a training through the command reads: a tiny `model`, and 40 rows in `data.json`. Returns the folder."""
+    save_tiny_model(folder / "model")
+    rows = [{"instruction": e.instruction, "input": e.input, "output": e.output} for e in examples(40)]
+    (folder / "data.json").write_text(json.dumps(rows))
+    return folder

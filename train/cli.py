@@ -28,7 +28,6 @@ from self_instruct.train.masking import MINIMUM_LENGTH
 from self_instruct.train.session import Gathered
 
 PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
-LETTING_GO_S = 0.2
 
 
 def main(argv: Sequence[str]) -> int:
@@ -61,9 +60,8 @@ def main(argv: Sequence[str]) -> int:
     from self_instruct.train import modeling
 
     modeling.check_method(settings.method)
-    accelerator = modeling.accelerator(
-        session.precision(gathered)
-    )  # before anything is written: do the processes know of each other?
+    # Before anything is written: it may find that the processes don't know of each other.
+    accelerator = modeling.accelerator(session.precision(gathered))
     inputs = _inputs(loaded, places, model)
     fingerprint = _fingerprint(loaded, inputs, gathered)
     if not first:
@@ -158,14 +156,14 @@ def _train(
         if folder is None:
             training.fit(checkpoints)
             session.whole(training)  # the ranks give their parts to rank 0
-            _part(accelerator)
+            accelerator.end_training()
             return 0
         rundir.require_disk(folder.path, training.product_bytes / 2**30)
         session.list_dropped(gathered, stage)
         metrics = _metrics(stage, done)
         if resume is not None:
             log.info("going on after step %d of %d, from %s", done, gathered.steps, resume.path)
-        elif (stage / "config.json").exists() and (stage / "checkpoints").exists():
+        elif (stage / "checkpoints").exists():
             log.info("no checkpoint can be used: from the first step, with the same draws")
         open_trackers = trackers.Trackers(gathered.settings.train.log_with, stage, shaping(gathered.settings, "train"))
         try:
@@ -181,18 +179,10 @@ def _train(
     place = session.write(training, state, stage, session.whole(training))
     facts = session.facts(training, state)
     folder.finish({place.name: place}, **facts)
-    _part(accelerator)
+    accelerator.end_training()
     log.info("%s in %s after %.0f s", place.name, place, time.monotonic() - started)
     _say(stage, facts)
     return 0
-
-
-def _part(accelerator: Any) -> None:
-    """The end of the common work. A thread of gloo needs the GIL to let go of the last tensors; the end of DDP joins that thread
-    with the GIL held: a process that doesn't let go of it in between hangs for good (torch 2.13)."""
-    accelerator.end_training()
-    if accelerator.num_processes > 1:
-        time.sleep(LETTING_GO_S)
 
 
 def _metrics(stage: Path, done: int) -> Metrics:

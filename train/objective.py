@@ -154,7 +154,7 @@ class _HeadLoss(torch.autograd.Function):
 
 
 class WeightedLoss(torch.nn.Module):
-    """A model whose forward pass returns sum(w * ce), so that every wrapper (DDP, FSDP2) sees the whole of it.
+    """A model whose forward pass returns sum(w * ce), so that a wrapper (FSDP2) sees the whole of it.
 
     With `plain_head` the hidden states go through the head here, on the weighted positions alone; see `head_is_plain`. Else the
     model makes its own logits, of the weighted positions where it can.

@@ -15,7 +15,7 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
-from sample_training import examples, save_tiny_model
+from sample_training import save_inputs
 from self_instruct import commandline, runlog
 from self_instruct.train import cli
 
@@ -39,11 +39,7 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("inputs")
-    save_tiny_model(folder / "model")
-    rows = [{"instruction": e.instruction, "input": e.input, "output": e.output} for e in examples(40)]
-    (folder / "data.json").write_text(json.dumps(rows))
-    return folder
+    return save_inputs(tmp_path_factory.mktemp("inputs"))
 
 
 def flags(inputs: Path, out: Path, *more: str) -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sample_training import examples, save_tiny_model
+from sample_training import save_inputs
 from self_instruct import hardware
 
 pytestmark = pytest.mark.gpu
@@ -24,11 +24,7 @@ PRODUCTS = {"lora": "adapter/adapter_model.safetensors", "full": "model/model.sa
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("inputs")
-    save_tiny_model(folder / "model")
-    rows = [{"instruction": e.instruction, "input": e.input, "output": e.output} for e in examples(40)]
-    (folder / "data.json").write_text(json.dumps(rows))
-    return folder
+    return save_inputs(tmp_path_factory.mktemp("inputs"))
 
 
 def train(words: list[str], inputs: Path, out: Path, method: str) -> Path:
