@@ -6,7 +6,7 @@ caller=$PWD
 root=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 venv=${VIRTUAL_ENV:-$root/.venv}
 demo=configs/demo.yaml
-demo_report=runs/demo/evaluate/report/report.md
+demo_report=runs/demo/evaluate/report/report.html
 this_command="./launch.sh"
 if (($#)); then this_command+=$(printf ' %q' "$@"); fi
 
@@ -22,6 +22,9 @@ usage: ./launch.sh [COMMAND] [FLAGS]
   ./launch.sh generate replay RUN  rebuild a finished run's corpus from its journal, byte for byte, without a model
   ./launch.sh generate lineage RUN ROW_ID  what a row of a run's corpus was made from, back to the seed tasks
   ./launch.sh train merge RUN    add a run's adapter to its base's weights, and compare it in PEFT, merged, and in vLLM
+  ./launch.sh evaluate report RUN ...  the report of a run again, or one report of several runs (--out DIR)
+  ./launch.sh evaluate score FILE ...  score predictions made elsewhere on SuperNI or user-oriented tasks
+  ./launch.sh evaluate statistics CORPUS  verbs and nouns, nearest seeds, lengths of any corpus of instructions
   ./launch.sh evaluate seeds FILE  check a file of seeds or user-oriented tasks, and print its figures
   ./launch.sh all FLAGS          the three in a row
   ./launch.sh doctor             ten lines: what this machine can run, and which config fits
@@ -178,7 +181,7 @@ take_arguments() {
   for word in "${words[@]}"; do
     case "$previous $word" in
       "--out "*) out=$(absolute "$word") word=$out ;;
-      "replay "[!-]* | "lineage "[!-]* | "merge "[!-]*) word=$(absolute "$word") ;;
+      "replay "[!-]* | "lineage "[!-]* | "merge "[!-]* | "report "[!-]*) word=$(absolute "$word") ;;
       "--config "*) word=$(if_there "$word") config=$(basename "$word" .yaml) ;;
       "--set "*=*) word=${word%%=*}=$(if_there "${word#*=}") ;;
       *" -"*) ;;
@@ -199,7 +202,7 @@ stage() {
   shift
   begin "$name"
   log=$run_dir/$name/log.txt
-  case ${1-} in seeds | lineage | plan | replay | merge) log="" ;; esac # they make no run
+  case ${1-} in seeds | lineage | plan | replay | merge | report | score | statistics) log="" ;; esac # they make no run
   if [[ $name == train && ${1-} != merge && " $* " != *" --dry-run "* && " $* " != *" --help "* ]]; then
     local status
     SELF_INSTRUCT_STATUS=$(mktemp)

@@ -1,4 +1,4 @@
-"""The evaluate stage's command: base and adapters answer the user-oriented tasks, and a report sets them side by side.
+"""The evaluate stage's command: base and adapters answer the evaluation sets, and a report sets them side by side.
 
 Knows the order of the stage's steps, and nothing of how each is done. The only module here that opens an engine,
 a run folder or reads argv. Imports nothing heavy before it is needed.
@@ -25,54 +25,173 @@ from self_instruct.seedbank import seed_file, user_oriented_file
 if TYPE_CHECKING:
     from self_instruct.models import Model
 
-DISK_GIB = 0.1  # journal, report and engine log, with room
+DISK_GIB = 0.1  # journal, results, report and engine log, with room
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the stage, or its subcommand `seeds`. Raises SelfInstructError for whatever the user can mend."""
-    if list(argv[:1]) == ["seeds"]:
-        return check_seeds(argv[1:])
+    """Run the stage, or one of its subcommands. Raises SelfInstructError for whatever the user can mend."""
+    commands = {"report": write_report, "score": score_files, "seeds": check_seeds, "statistics": measure_corpora}
+    if argv and argv[0] in commands:
+        return commands[argv[0]](argv[1:])
     parser = commandline.parser("evaluate", "Measure the tuned model against its base and write a report.")
-    parser.epilog = "`evaluate seeds FILE ...` checks files of seeds or user-oriented tasks and prints how diverse they are."
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = (
+        "subcommands, each with a --help of its own:\n"
+        "  evaluate report RUN ...       the report of a finished run again, or one of several runs\n"
+        "  evaluate score FILE ...       score predictions that were made elsewhere, such as natural-instructions' files\n"
+        "  evaluate statistics CORPUS    verbs and nouns, nearest seeds, lengths and shares of any corpus of instructions\n"
+        "  evaluate seeds FILE ...       check files of seeds or user-oriented tasks, and print how diverse they are"
+    )
     arguments = parser.parse_args(argv)
     loaded = commandline.loaded(arguments)
     settings = loaded.settings
-    items = suites.user_oriented(settings.evaluate)
+    found = suites.load(settings.evaluate)
     adapters = find_adapters(loaded)
-    place = loaded.run_dir / "evaluate" / "report" / "report.md"
-    count = len(items) * (1 + len(adapters))
-    log.info("%d user-oriented tasks, base and %s: %d answers", len(items), ", ".join(adapters) or "no adapter", count)
+    place = loaded.run_dir / "evaluate" / "report" / "report.html"
+    count = sum(len(suite.items) for suite in found) * (1 + len(adapters))
+    for suite in found:
+        log.info("%s: %d items of %d tasks", suite.name, len(suite.items), len({item.task for item in suite.items}))
+        for what, number in suite.counts.items():
+            log.warning("%s: %s: %d", suite.name, what, number)
+    log.info("base and %s: %d answers", ", ".join(adapters) or "no adapter", count)
     if arguments.dry_run:
         log.info("dry run: would ask %s and write %s", settings.model.name, place)
-        print(json.dumps({"stage": "evaluate", "dry_run": True, "models": [predict.BASE, *adapters], "requests": count}))
+        items = {suite.name: len(suite.items) for suite in found}
+        told = {"stage": "evaluate", "dry_run": True, "models": [predict.BASE, *adapters], "items": items, "requests": count}
+        print(json.dumps(told))
         return 0
 
-    from self_instruct.models import resolve
+    from self_instruct.evaluate import evaluation, report
+    from self_instruct.models import load_tokenizer, resolve
 
     model = resolve(settings.model)
     for path in adapters.values():
         require_base(path, model)
-    limit = prompt_limit(loaded, model)
+    context = context_tokens(loaded, model)
     rundir.require_disk(loaded.run_dir, DISK_GIB)
     contenders = (
         predict.Contender(name=predict.BASE, adapter=None, digest=""),
         *(predict.Contender(name=name, adapter=path, digest=rundir.sha256(path)) for name, path in adapters.items()),
     )
-    inputs = {"model": model.fingerprint, "user_oriented": rundir.sha256(user_oriented_file(settings.evaluate.user_oriented))}
+    inputs = {"model": model.fingerprint}
+    inputs |= {(suite.name if suite.kind == suite.name else f"{suite.kind} {suite.name}"): suite.digest for suite in found}
     inputs |= {f"adapter {contender.name}": contender.digest for contender in contenders if contender.adapter}
     stage = rundir.open_stage(loaded, "evaluate", list(argv), inputs)
     try:
-        if stage.finished and place.exists():
-            log.info("already finished; the report is %s", place)
-        else:
-            prompted = suites.prompts(items, limit, token_counter(model))
-            evaluate(stage, model, contenders, prompted)
-            log.info("the report is %s", place)
+        if not stage.finished:
+            tokenizer = once(lambda: load_tokenizer(model.path))
+            asked = tuple(
+                predict.Asked(suite=suite, prompted=suites.prompts(suite, settings.evaluate, context, tokenizer)) for suite in found
+            )
+            completions = asyncio.run(answers(stage, model, contenders, predict.requests(contenders, asked)))
+            evaluation.finish(stage, model, contenders, asked, completions)
     finally:
         stage.close()
-    tree = rundir.read_json(place.with_suffix(".json"))
-    scores = {row["model"]: row["rouge_l"] for row in tree["models"]}
-    print(json.dumps({"stage": "evaluate", "report": str(place), "rouge_l": scores}))
+    if place.exists():
+        log.info("already finished; the report is %s", place)
+    else:
+        report.write_run(loaded.run_dir, settings.evaluate.examples)
+        log.info("the report is %s", place)
+    print(json.dumps({"stage": "evaluate", "report": str(place), "rouge_l": report.means(place.with_name("report.json"))}))
+    return 0
+
+
+def once(make: Callable[[], Any]) -> Callable[[], Any]:
+    """`make`, called at the first call alone."""
+    made: list[Any] = []
+
+    def get() -> Any:
+        if not made:
+            made.append(make())
+        return made[0]
+
+    return get
+
+
+async def answers(
+    stage: rundir.StageFolder, model: Model, contenders: Sequence[predict.Contender], asked: Sequence[Request]
+) -> dict[str, Completion]:
+    """The completions by request id: from the run's journal, from other runs' answers, and where some are missing from an engine,
+    which is started for them alone."""
+    from self_instruct import hardware
+    from self_instruct.evaluate.answer_cache import AnswerCache, model_key, place
+
+    settings = stage.loaded.settings
+    path = stage.path / "journal" / "predictions.jsonl"
+    folders = {contender.digest: str(contender.adapter.resolve()) for contender in contenders if contender.adapter}
+    missing = predict.unanswered(path, asked)
+    if len(missing) < len(asked):
+        log.info("%d of %d answers are in the journal already", len(asked) - len(missing), len(asked))
+    cache = None
+    if missing and (key := model_key(model, settings, hardware.choose_dtype(settings.model.dtype)[0])):
+        cache = AnswerCache(place(settings), key)
+        if taken := await predict.take(path, cache, missing):
+            log.info("%d answers were given in other runs (%s)", taken, cache.path)
+            missing = predict.unanswered(path, asked)
+    try:
+        if not missing:
+            return await predict.collect(path, None, asked, folders)
+
+        from self_instruct.engines import open_engine
+
+        engine = await open_engine(model, settings, tuple(folders.values()), stage.path / "engine.log")
+        return await predict.collect(path, engine, asked, folders, cache)
+    finally:
+        if cache:
+            cache.close()
+
+
+def write_report(argv: Sequence[str]) -> int:
+    """`evaluate report RUN …`: the report of finished runs, from what they stored. Raises DataError and RunFolderError."""
+    parser = subparser("report", "Write the report of a finished run again, or one report of several runs.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders whose evaluate stage is finished")
+    parser.add_argument("--out", metavar="DIR", help="where to write (default, for one run: RUN/evaluate/report)")
+    arguments = parser.parse_args(argv)
+    loaded = commandline.loaded(argparse.Namespace(config=arguments.config, overrides=arguments.overrides))
+    examples = None if loaded.origins["evaluate.examples"] == "default" else loaded.settings.evaluate.examples
+
+    from self_instruct.evaluate import report
+
+    runs = [Path(name) for name in arguments.runs]
+    if arguments.out is None and len(runs) > 1:
+        raise ConfigError(f"evaluate report: {len(runs)} runs, and no place for their report", hint="name one with --out DIR")
+    place = report.write_runs(runs, Path(arguments.out), examples) if arguments.out else report.write_run(runs[0], examples)
+    log.info("the report is %s", place)
+    print(json.dumps({"stage": "evaluate", "report": str(place), "rouge_l": report.means(place.with_name("report.json"))}))
+    return 0
+
+
+def score_files(argv: Sequence[str]) -> int:
+    """`evaluate score FILE …`: score predictions made elsewhere on the evaluation sets of the settings. Raises DataError."""
+    parser = subparser("score", "Score files of predictions on the evaluation sets that the settings name, and print the tables.")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="JSON Lines with `id` and `prediction`, or an answers.jsonl of ours; the first is the base",
+    )
+    arguments = parser.parse_args(argv)
+    settings = commandline.loaded(arguments).settings
+    found = suites.load(settings.evaluate)
+
+    from self_instruct.evaluate import score_predictions
+
+    print(score_predictions.render(found, [Path(name) for name in arguments.files], settings.run.seed))
+    return 0
+
+
+def measure_corpora(argv: Sequence[str]) -> int:
+    """`evaluate statistics CORPUS`: what a corpus is like, beside the paper's. Raises DataError."""
+    parser = subparser("statistics", "Measure a corpus of instructions, ours or in the authors' formats, beside the paper's.")
+    parser.add_argument("corpus", metavar="CORPUS", help="a run's generate/corpus, or a JSON or JSON Lines file")
+    parser.add_argument("--out", metavar="DIR", help="write it there as HTML, Markdown and JSON with the plots")
+    arguments = parser.parse_args(argv)
+    loaded = commandline.loaded(argparse.Namespace(config=arguments.config, overrides=arguments.overrides))
+
+    from self_instruct.evaluate import corpus_page
+
+    out = Path(arguments.out) if arguments.out else None
+    print(corpus_page.write(Path(arguments.corpus), loaded.settings.generate.seeds, out))
     return 0
 
 
@@ -80,17 +199,12 @@ def check_seeds(argv: Sequence[str]) -> int:
     """`evaluate seeds [FILE …]`: print what the files hold and what to mend. Raises DataError where one can't be used."""
     from self_instruct.evaluate import seed_report
 
-    parser = argparse.ArgumentParser(
-        prog="self-instruct evaluate seeds",
-        description="Check files of seed tasks or user-oriented tasks, and print their figures.",
-        allow_abbrev=False,
-    )
-    commandline.add_settings_flags(parser)
+    parser = subparser("seeds", "Check files of seed tasks or user-oriented tasks, and print their figures.")
     parser.add_argument("files", nargs="*", metavar="FILE", help="JSON Lines; none: the seeds and user-oriented tasks that ship")
     arguments = parser.parse_args(argv)
     settings = commandline.loaded(arguments).settings
     files = [Path(name) for name in arguments.files]
-    files = files or [seed_file(settings.generate.seeds), user_oriented_file(settings.evaluate.user_oriented)]
+    files = files or [seed_file(settings.generate.seeds), *map(user_oriented_file, suites.user_oriented_names(settings.evaluate))]
     sets = [seed_report.survey(path, Rules(settings.generate)) for path in files]
     print(seed_report.render(sets))
     for one in sets:
@@ -100,6 +214,13 @@ def check_seeds(argv: Sequence[str]) -> int:
                 hint="mend them; seeds/README.md shows the format",
             )
     return 0
+
+
+def subparser(command: str, description: str) -> argparse.ArgumentParser:
+    """The parser of a subcommand, with the flags of settings."""
+    parser = argparse.ArgumentParser(prog=f"self-instruct evaluate {command}", description=description, allow_abbrev=False)
+    commandline.add_settings_flags(parser)
+    return parser
 
 
 def find_adapters(loaded: Loaded) -> dict[str, Path]:
@@ -135,83 +256,17 @@ def require_base(adapter: Path, model: Model) -> None:
         )
 
 
-def prompt_limit(loaded: Loaded, model: Model) -> int:
-    """Tokens left for a prompt in the context. Raises ConfigError where the answer leaves no room for one."""
+def context_tokens(loaded: Loaded, model: Model) -> int:
+    """Tokens that prompt and answer may have together. Raises ConfigError where an answer leaves no room for a prompt."""
     settings = loaded.settings
     context = min(settings.model.max_length, model.context)
-    limit = context - settings.evaluate.max_tokens
-    if limit < 1:
-        raise ConfigError(
-            f"{loaded.origins['evaluate.max_tokens']}: 'evaluate.max_tokens' is {settings.evaluate.max_tokens}: "
-            f"no room for a prompt in a context of {context} tokens",
-            hint="lower evaluate.max_tokens or raise model.max_length",
-        )
-    return limit
-
-
-def token_counter(model: Model) -> Callable[[str], int]:
-    """Counts a prompt's tokens with the model's tokenizer, loaded at the first call: most runs need none."""
-    tokenizer: list[Any] = []
-
-    def count(text: str) -> int:
-        if not tokenizer:
-            from self_instruct.models import load_tokenizer
-
-            tokenizer.append(load_tokenizer(model.path))
-        tokens: list[int] = tokenizer[0](text).input_ids
-        return len(tokens)
-
-    return count
-
-
-def evaluate(
-    stage: rundir.StageFolder, model: Model, contenders: tuple[predict.Contender, ...], prompted: tuple[suites.Prompted, ...]
-) -> None:
-    """Answers, scores, report; then the manifest says finished."""
-    from self_instruct.evaluate import comparison, report
-
-    settings = stage.loaded.settings
-    path = stage.path / "journal" / "predictions.jsonl"
-    asked = predict.requests(contenders, prompted, settings.evaluate.max_tokens)
-    missing = predict.unanswered(path, asked)
-    if len(missing) < len(asked):
-        log.info("%d of %d answers are in the journal already", len(asked) - len(missing), len(asked))
-    completions = asyncio.run(_answer(stage, model, contenders, asked, start=bool(missing)))
-    results = comparison.measure(settings.run.seed, contenders, prompted, predict.predictions(contenders, prompted, completions))
-    for one in results.comparisons:
-        if one.same == one.items:
-            log.warning("every answer of %s is the base's: the adapter does nothing, or wasn't applied", one.model)
-    described = {
-        "reference": model.reference,
-        "source": model.source,
-        "fingerprint": model.fingerprint,
-        "architecture": model.architecture,
-    }
-    made = report.write(stage.path, settings, stage.manifest, described, results)
-    if not stage.finished:  # a report that was deleted is made again, the manifest stays
-        facts = {
-            "items": len(prompted),
-            "cut_inputs": sum(one.cut for one in prompted),
-            "rouge_l": {name: round(summary.rouge_l, 2) for name, summary in results.summaries.items()},
-        }
-        stage.finish({"report": made.parent}, **facts)
-
-
-async def _answer(
-    stage: rundir.StageFolder,
-    model: Model,
-    contenders: Sequence[predict.Contender],
-    asked: Sequence[Request],
-    *,
-    start: bool,
-) -> dict[str, Completion]:
-    """The completions by request id; an engine is started only where something is missing."""
-    folders = {contender.digest: str(contender.adapter.resolve()) for contender in contenders if contender.adapter}
-    path = stage.path / "journal" / "predictions.jsonl"
-    if not start:
-        return await predict.collect(path, None, asked, folders)
-
-    from self_instruct.engines import open_engine
-
-    engine = await open_engine(model, stage.loaded.settings, tuple(folders.values()), stage.path / "engine.log")
-    return await predict.collect(path, engine, asked, folders)
+    limits = {"evaluate.max_tokens": settings.evaluate.max_tokens} if settings.evaluate.user_oriented else {}
+    if settings.evaluate.superni.folder is not None:
+        limits["evaluate.superni.max_tokens"] = settings.evaluate.superni.max_tokens
+    for name, value in limits.items():
+        if value >= context:
+            raise ConfigError(
+                f"{loaded.origins[name]}: '{name}' is {value}: no room for a prompt in a context of {context} tokens",
+                hint=f"lower {name} or raise model.max_length",
+            )
+    return context

@@ -1,50 +1,68 @@
-"""What the generate and train stages of the same run made, in numbers, beside the paper's.
+"""A corpus of instructions in numbers: counts, shares, lengths, verbs and nouns, nearest seeds (paper, section 3).
 
-Knows neither stage's code: it reads their manifests and the corpus files of the run folder, and says None for
-what wasn't run. Paper: Wang et al. 2022, Table 1.
+Knows neither files nor runs; everything it gives is plain JSON. What isn't known is None.
 """
 
 from __future__ import annotations
 
-import json
 import math
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Any
 
-from self_instruct import rundir
+from self_instruct.evaluate import corpora, diversity
+from self_instruct.evaluate.corpora import Corpus
+from self_instruct.evaluate.diversity import Pair, Structure
+from self_instruct.evaluate.intervals import wilson
+from self_instruct.runlog import Progress
 
-PAPER_INSTRUCTIONS = 52_445
-PAPER_CLASSIFICATION = 11_584
-PAPER_INSTANCES = 82_439
-PAPER_EMPTY_INPUTS = 35_878
-PAPER_MEAN_WORDS = {"instruction": 15.9, "non-empty input": 12.7, "output": 18.9}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lengths:
-    """Lengths of some texts in white-space separated words; `counts` are those of each text."""
-
-    what: str
-    texts: int
-    mean: float
-    median: float
-    p10: float
-    p90: float
-    longest: int
-    counts: tuple[int, ...]
+FORMAT = 1
+TOP_VERBS, TOP_NOUNS = 20, 4  # paper, Figure 3
+BINS = 20  # of the histogram of ROUGE-L with the nearest seed
+MANY = 1_000  # instructions that take more than a few seconds to parse
+_LAST_BITS = 1e-9  # an F1 such as 7/10 may come out a little lower in floats
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Corpus:
-    """What the generate stage made. `facts` are its manifest's; `lengths` is empty where the corpus isn't there."""
+def measure(corpus: Corpus, seeds: Sequence[str]) -> dict[str, Any]:
+    """The statistics of a corpus; `seeds` are the instructions that it grew from, none where they aren't known.
 
-    facts: dict[str, Any]
-    lengths: tuple[Lengths, ...]
+    Shares are 0 to 1 with Wilson's 95 % interval, lengths are in words separated by white space, as in the paper. `verb_noun` is
+    None where spaCy isn't installed, `nearest_seed` without seeds, counts of instances where the corpus has instructions
+    alone. Repeated instructions count each time in all numbers; `repeated_instructions` says how many are the same as
+    an earlier one. Inputs of white space alone are empty.
+    """
+    instructions, labels = corpus.instructions, [label for label in corpus.classification if label is not None]
+    instances = [instance for task in corpus.instances for instance in task]
+    inputs = [instance.input for instance in instances if instance.input.strip()]
+    empty = len(instances) - len(inputs)
+    known = corpus.kind != corpora.INSTRUCTIONS
+    texts = {"instruction": instructions, "input": inputs, "output": [instance.output for instance in instances]}
+    return {
+        "format": FORMAT,
+        "corpus": {"place": corpus.place, "kind": corpus.kind, "sha256": corpus.sha256},
+        "counts": {
+            "instructions": len(instructions),
+            "classification": sum(labels) if labels else None,
+            "labelled": len(labels),
+            "instances": len(instances) if known else None,
+            "empty_inputs": empty if known else None,
+            "repeated_instructions": len(instructions) - len(set(instructions)),
+            "without_instance": sum(not task for task in corpus.instances) if known else None,
+        },
+        "shares": {
+            **({"classification": share(sum(labels), len(labels))} if labels else {}),
+            **({"empty_inputs": share(empty, len(instances))} if instances else {}),
+        },
+        "lengths": {name: lengths(listed) for name, listed in texts.items() if listed},
+        "verb_noun": _verb_noun(instructions) if instructions and diversity.parser_available() else None,
+        "nearest_seed": _nearest_seed(instructions, seeds) if instructions and seeds else None,
+    }
 
 
-def quantile(values: Sequence[int], share: float) -> float:
+def quantile(values: Sequence[float], share: float) -> float:
     """The value below which `share` of the sorted `values` lie, linear between neighbours."""
     place = share * (len(values) - 1)
     below = math.floor(place)
@@ -52,70 +70,77 @@ def quantile(values: Sequence[int], share: float) -> float:
     return values[below] + (values[above] - values[below]) * (place - below)
 
 
-def lengths(what: str, texts: Sequence[str]) -> Lengths:
-    """The lengths of at least one text."""
-    assert texts, what
-    counts = sorted(len(text.split()) for text in texts)
-    return Lengths(
-        what=what,
-        texts=len(counts),
-        mean=sum(counts) / len(counts),
-        median=quantile(counts, 0.5),
-        p10=quantile(counts, 0.1),
-        p90=quantile(counts, 0.9),
-        longest=counts[-1],
-        counts=tuple(counts),
-    )
-
-
-def corpus(run: Path) -> Corpus | None:
-    """The numbers of `<run>/generate`, None where it isn't finished."""
-    facts = finished_facts(run, "generate")
-    if facts is None:
-        return None
-    folder = run / "generate" / "corpus"
-    named = {
-        "instruction": _column(folder, "instructions", "instruction"),
-        "non-empty input": [text for text in _column(folder, "instances", "input") if text.strip()],
-        "output": _column(folder, "instances", "output"),
+def lengths(texts: Sequence[str]) -> dict[str, Any]:
+    """The lengths of at least one text in words; `counts` says of each length how many texts have it."""
+    words = sorted(len(text.split()) for text in texts)
+    return {
+        "texts": len(words),
+        "mean": sum(words) / len(words),
+        "median": quantile(words, 0.5),
+        "p10": quantile(words, 0.1),
+        "p90": quantile(words, 0.9),
+        "longest": words[-1],
+        "counts": [[length, count] for length, count in sorted(Counter(words).items())],
     }
-    return Corpus(facts=facts, lengths=tuple(lengths(what, texts) for what, texts in named.items() if texts))
 
 
-def finished_facts(run: Path, stage: str) -> dict[str, Any] | None:
-    """The facts in a stage's manifest, None where the stage isn't there or isn't finished."""
-    manifest = finished_manifest(run, stage)
-    return dict(manifest["facts"]) if manifest else None
+def share(part: int, whole: int) -> dict[str, float | None]:
+    """A share with its interval, as JSON."""
+    return asdict(wilson(part, whole))
 
 
-def finished_manifest(run: Path, stage: str) -> dict[str, Any] | None:
-    """A finished stage's manifest. Raises RunFolderError where it is damaged."""
-    path = run / stage / "manifest.json"
-    if not path.exists():
-        return None
-    manifest = rundir.read_json(path)
-    return manifest if manifest.get("status") == "finished" else None
+def _verb_noun(instructions: Sequence[str]) -> dict[str, Any]:
+    found: list[Structure] = []
+    many = len(instructions) >= MANY
+    with Progress("verbs and nouns", len(instructions), "instructions") if many else nullcontext() as progress:
+        for structure in diversity.verb_nouns(instructions):
+            found.append(structure)
+            if progress is not None:
+                progress.advance()
+    return {
+        "parser": diversity.parser_name(),
+        "authors": _structure([one.authors for one in found]),
+        "corrected": _structure([one.corrected for one in found]),
+    }
 
 
-def _column(folder: Path, table: str, column: str) -> list[str]:
-    """One text column of the corpus; nothing where the table isn't there."""
-    import pyarrow.parquet as parquet
+def _structure(found: Sequence[Pair]) -> dict[str, Any]:
+    """The verbs with most objects and their most frequent nouns, equal counts by the alphabet, as in the paper's Figure 3."""
+    pairs = Counter((verb, noun) for verb, noun in found if verb is not None and noun is not None)
+    verbs: Counter[str] = Counter()
+    for (verb, _), count in pairs.items():
+        verbs[verb] += count
+    top: list[dict[str, Any]] = []
+    top_count = 0
+    for verb, count in _most(verbs, TOP_VERBS):
+        nouns = _most(Counter({noun: times for (of, noun), times in pairs.items() if of == verb}), TOP_NOUNS)
+        top.append({"verb": verb, "count": count, "nouns": [list(noun) for noun in nouns]})
+        top_count += sum(times for _, times in nouns)
+    return {
+        "pairs": pairs.total(),
+        "of": len(found),
+        "share": share(pairs.total(), len(found)),
+        "verbs": len({verb for verb, _ in found if verb is not None}),
+        "top": top,
+        "top_count": top_count,
+        "top_share": share(top_count, len(found)),
+    }
 
-    files = sorted((folder / "data" / table).glob("*.parquet"))
-    return [str(text) for path in files for text in parquet.read_table(path, columns=[column])[column].to_pylist()]
+
+def _most(counts: Counter[str], number: int) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:number]
 
 
-def loss_curve(run: Path) -> tuple[tuple[int, float], ...]:
-    """(step, loss) of a finished training by step, from its `metrics.jsonl`; a step done again after a kill counts once."""
-    path = run / "train" / "metrics.jsonl"
-    if finished_manifest(run, "train") is None or not path.exists():
-        return ()
-    points: dict[int, float] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:  # torn by a kill, then continued
-            continue
-        if isinstance(row, dict) and "step" in row and "loss" in row:
-            points[int(row["step"])] = float(row["loss"])
-    return tuple(sorted(points.items()))
+def _nearest_seed(instructions: Sequence[str], seeds: Sequence[str]) -> dict[str, Any]:
+    """`equal`: instructions of a seed's very words in its order. The last bin holds 1 too."""
+    scores = sorted(diversity.nearest_scores(instructions, seeds))
+    edges = [number / BINS for number in range(BINS + 1)]
+    bins = Counter(min(bisect_right(edges, score + _LAST_BITS), BINS) - 1 for score in scores)
+    return {
+        "seeds": len(seeds),
+        "mean": sum(scores) / len(scores),
+        "median": quantile(scores, 0.5),
+        "equal": sum(score == 1 for score in scores),
+        "edges": edges,
+        "counts": [bins[number] for number in range(BINS)],
+    }

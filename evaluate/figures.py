@@ -1,162 +1,248 @@
-"""The report's plots as PNG files: loss, lengths, ROUGE-L by item.
+"""The report's plots, each one SVG text: here those of results (models, differences, categories, tasks, training loss).
 
-Knows nothing of the report's text. Needs matplotlib (extra `report`), imported late; `available` tells. Colours
-are from Okabe and Ito's palette, which colour-blind readers can tell apart; shapes differ as well.
+Knows nothing of the report's text. Those about the data are in `figures_data`, colours and the sheet in `drawing`; what
+others need of them has its name here too. Needs matplotlib (extra `report`), imported late; `available` tells. Names are cut
+where they are long, and whole in the alternative text.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from self_instruct.evaluate.corpus_statistics import PAPER_MEAN_WORDS, Lengths
-from self_instruct.records import Score
+from self_instruct.evaluate.document import Figure
+from self_instruct.evaluate.drawing import (
+    GRID,
+    INK,
+    MUTED,
+    PAPER,
+    SERIES,
+    SMALL,
+    Key,
+    Sheet,
+    available,
+    room,
+    shortened,
+    slug,
+    themed,
+)
+from self_instruct.evaluate.figures_data import data_size, lengths, nearest_seed, ratings, sunburst
+from self_instruct.evaluate.intervals import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#9A9A9A", "#222222"
-LABELLED_ITEMS = 40  # more names than this on an axis can't be read
-BINS = 24
-STYLE: dict[str, Any] = {
-    "figure.dpi": 144,
-    "figure.facecolor": "white",
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": INK,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E4E4E4",
-    "legend.frameon": False,
-    "text.parse_math": False,
-}
+__all__ = [
+    "available",
+    "data_size",
+    "differences",
+    "groups",
+    "lengths",
+    "loss",
+    "models",
+    "nearest_seed",
+    "ratings",
+    "sunburst",
+    "tasks",
+    "themed",
+]
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plot:
-    """A PNG in the report folder; `alt` says in words what it shows."""
-
-    file: str
-    title: str
-    alt: str
+MARKERS = "oDs^vPX"  # another count than SERIES, so that many models differ in the pair
+LABELLED_TASKS = 40  # more names than this on an axis can't be read
+NAMED_EXTREMES = 3
 
 
-def available() -> bool:
-    """Whether matplotlib is installed."""
-    return importlib.util.find_spec("matplotlib") is not None
+def models(names: Sequence[str], estimates: Sequence[Estimate], what: str, unit: str, *, name: str = "models") -> Figure:
+    """Every model's value with its interval, the first (the base) as the dotted line."""
+    rows = range(len(names))
+    with Sheet(plot=0.34 * len(names) + 0.2, left=room(names), right=1.55) as sheet:
+        axes = sheet.axes
+        axes.axvline(estimates[0].value, color=MUTED, ls=":", lw=1.2)
+        for row, one in zip(rows, estimates, strict=True):
+            _spans(axes, [one], [row], SERIES[0])
+            axes.plot([one.value], [row], marker="o" if row == 0 else "D", ms=7, mfc=PAPER if row == 0 else SERIES[0], **_edge(0))
+            _beside(axes, row, _said(one))
+        _name_rows(axes, names)
+        axes.set_xlabel(f"{what} ({unit})")
+    return Figure(
+        name=slug(name),
+        caption=f"{what} of each model with its 95 % interval; the dotted line is {names[0]}.",
+        alt=f"{what} ({unit}): " + "; ".join(f"{one} {_said(value)}" for one, value in zip(names, estimates, strict=True)) + ".",
+        svg=sheet.svg,
+    )
 
 
-def draw_loss(folder: Path, curve: Sequence[tuple[int, float]]) -> Plot:
-    """`loss.png`: the training loss by optimizer step, (step, nats per completion token), at least one point."""
-    with _Canvas(folder / "loss.png", (7.2, 3.6)) as figure:
-        axes = figure.subplots()
-        steps, losses = [step for step, _ in curve], [loss for _, loss in curve]
-        window = max(1, len(curve) // 20)
-        many = window > 1
-        axes.plot(steps, losses, color=BLUE, lw=1, alpha=0.35 if many else 1, marker="" if many else "o", label="each step")
-        if many:
-            means = [sum(losses[max(0, i - window + 1) : i + 1]) / min(i + 1, window) for i in range(len(losses))]
-            axes.plot(steps, means, color=BLUE, lw=2, label=f"mean of the last {window} steps")
-            axes.legend()
-        axes.set(xlabel="optimizer step", ylabel="loss (nats per completion token)", title="Training loss")
+def differences(
+    rows: Sequence[tuple[str, Estimate]], *, name: str = "differences", caption: str = "Differences from the base"
+) -> Figure:
+    """Every model's difference from the base in points, with its interval and a line at zero."""
+    kinds = {
+        "better": {"marker": "^", "color": SERIES[0], "mfc": SERIES[0]},
+        "worse": {"marker": "v", "color": SERIES[1], "mfc": SERIES[1]},
+        "undecided": {"marker": "o", "color": MUTED, "mfc": PAPER},
+    }
+    found = [_verdict(one) for _, one in rows]
+    keys = [Key(kind, {**style, "ls": "-", "ms": 8}) for kind, style in kinds.items() if kind in found]
+    with Sheet(plot=0.34 * len(rows) + 0.2, left=room([label for label, _ in rows]), right=1.75, keys=keys) as sheet:
+        axes = sheet.axes
+        axes.axvline(0, color=INK, lw=1.2)
+        for row, ((_, one), kind) in enumerate(zip(rows, found, strict=True)):
+            _spans(axes, [one], [row], kinds[kind]["color"])
+            axes.plot([one.value], [row], ms=8, mew=1.6, **kinds[kind])
+            _beside(axes, row, _said(one, "+"))
+        _name_rows(axes, [label for label, _ in rows])
+        axes.set_xlabel("difference in points")
+    return Figure(
+        name=slug(name),
+        caption=f"{caption}, with 95 % intervals. Undecided: the interval includes zero, or there is none.",
+        alt=f"{caption}: "
+        + "; ".join(f"{label} {_said(one, '+')}, {kind}" for (label, one), kind in zip(rows, found, strict=True))
+        + ".",
+        svg=sheet.svg,
+    )
+
+
+def groups(rows: Sequence[tuple[str, int, Mapping[str, Estimate]]], *, name: str = "groups") -> Figure:
+    """Every category's ROUGE-L by model, in points, (category, tasks, value by model); sorted by the last model's gain."""
+    names = list(rows[0][2])
+
+    def gain(row: tuple[str, int, Mapping[str, Estimate]]) -> float:
+        return row[2][names[-1]].value - (row[2][names[0]].value if len(names) > 1 else 0)
+
+    rows = sorted(rows, key=gain, reverse=True)
+    labels = [f"{group} ({tasks})" for group, tasks, _ in rows]
+    keys = [Key(one, {"ms": 6, "ls": "-", **_series(place)}) for place, one in enumerate(names)]
+    step = min(0.2, 0.8 / len(names))  # of a row's height, between two models
+    with Sheet(plot=len(rows) * (0.14 + 0.15 * len(names)) + 0.15, left=room(labels), keys=keys) as sheet:
+        axes = sheet.axes
+        for place, one in enumerate(names):
+            at = [row + (place - (len(names) - 1) / 2) * step for row in range(len(rows))]
+            values = [row[2][one] for row in rows]
+            _spans(axes, values, at, SERIES[place % len(SERIES)])
+            axes.plot([value.value for value in values], at, ls="", ms=6, **_series(place))
+        _name_rows(axes, labels)
+        axes.hlines([row + 0.5 for row in range(len(rows) - 1)], *(0, 1), color=GRID, lw=0.8, transform=axes.get_yaxis_transform())
+        axes.set_xlabel("ROUGE-L (points)")
+    told = f"{rows[0][0]} ({gain(rows[0]):+.1f}) to {rows[-1][0]} ({gain(rows[-1]):+.1f})"
+    gained = f"; {names[-1]} minus {names[0]} from {told}" if len(names) > 1 else ""
+    return Figure(
+        name=slug(name),
+        caption="ROUGE-L by category with 95 % intervals; in brackets the number of tasks"
+        + (f"; largest gain of {names[-1]} on top." if len(names) > 1 else "."),
+        alt=f"Dot plot of ROUGE-L of {', '.join(names)} in {len(rows)} categories{gained}.",
+        svg=sheet.svg,
+    )
+
+
+def tasks(base: str, model: str, rows: Sequence[tuple[str, float, float]], *, name: str = "tasks", unit: str = "tasks") -> Figure:
+    """ROUGE-L of two models on each task (or item), (name, base's, model's) in points, joined by a line, sorted by the gain."""
+    rows = sorted(rows, key=lambda row: row[2] - row[1], reverse=True)
+    count, all_named = len(rows), len(rows) <= LABELLED_TASKS
+    shown = list(range(count)) if all_named else [*range(NAMED_EXTREMES), *range(count - NAMED_EXTREMES, count)]
+    size = 1.0 if all_named else 0.62
+    keys = [
+        Key(base, {"marker": "o", "ms": 8, "color": SERIES[0], "mfc": PAPER}),
+        Key(model, {"marker": "D", "ms": 5, "color": SERIES[1]}),
+    ]
+    plot = 0.22 * count + 0.3 if all_named else 6.5
+    with Sheet(plot=plot, left=room([rows[row][0] for row in shown]), keys=keys) as sheet:
+        axes, places = sheet.axes, range(count)
+        axes.hlines(places, [row[1] for row in rows], [row[2] for row in rows], color=MUTED, lw=1.4 * size, alpha=0.6)
+        # The ring is larger, so that it is seen around a diamond in the same place.
+        axes.plot([row[1] for row in rows], places, ls="", marker="o", ms=8 * size, mew=1.6 * size, mfc=PAPER, mec=SERIES[0])
+        axes.plot([row[2] for row in rows], places, ls="", marker="D", ms=5 * size, mew=0, color=SERIES[1])
+        _name_rows(axes, [row[0] for row in rows] if all_named else [])
+        if not all_named:
+            axes.set_ylim(count - 0.2, -0.8)
+            _name_extremes(axes, [row[0] for row in rows], 0.17 * count / plot)
+        axes.set_xlim(left=-2)
+        axes.set_xlabel("ROUGE-L (points)")
+    higher, lower = sum(row[2] > row[1] for row in rows), sum(row[2] < row[1] for row in rows)
+    best, worst = rows[0], rows[-1]
+    return Figure(
+        name=slug(name),
+        caption=f"ROUGE-L of {base} and {model} on each of {count} {unit}, largest gain on top"
+        + ("." if all_named else f"; the first and the last {NAMED_EXTREMES} are named."),
+        alt=f"Dot plot of the ROUGE-L of {base} and {model} on each of {count} {unit}: {higher} higher, {lower} lower; from "
+        f"{best[0]} ({best[2] - best[1]:+.1f}) to {worst[0]} ({worst[2] - worst[1]:+.1f}).",
+        svg=sheet.svg,
+    )
+
+
+def loss(curve: Sequence[tuple[int, float]], held_out: Sequence[float] = (), *, name: str = "loss") -> Figure:
+    """Training loss by optimizer step, (step, nats per completion token), and after each epoch the loss held out.
+
+    Epochs are drawn equally long: the last point of `held_out` stands at the last step.
+    """
+    steps, losses = [step for step, _ in curve], [value for _, value in curve]
+    window = max(1, len(curve) // 20)
+    smooth = [sum(losses[max(0, at - window + 1) : at + 1]) / min(at + 1, window) for at in range(len(losses))]
+    raw: dict[str, Any] = {"color": SERIES[0], "lw": 1, "alpha": 0.45, "marker": "" if window > 1 else "o", "ms": 4}
+    mean, held = {"color": SERIES[0], "lw": 2}, {"color": SERIES[1], "ls": "--", "marker": "D", "ms": 6}
+    keys = [Key("each step", {"ls": "-", **raw})]
+    keys += [Key(f"mean of {window} steps", {"ls": "-", **mean})] if window > 1 else []
+    keys += [Key("held out", held)] if held_out else []
+    with Sheet(plot=2.7, left=0.75, keys=keys) as sheet:
+        axes = sheet.axes
+        axes.plot(steps, losses, **raw)
+        if window > 1:
+            axes.plot(steps, smooth, **mean)
+        if held_out:
+            axes.plot([steps[-1] * epoch / len(held_out) for epoch in range(1, len(held_out) + 1)], held_out, **held)
+        axes.set(xlabel="optimizer step", ylabel="nats per completion token")
         axes.xaxis.get_major_locator().set_params(integer=True)
-    first, last = losses[0], losses[-1]
-    return Plot(
-        file="loss.png",
-        title="Training loss",
-        alt=f"Line plot of the training loss over {len(curve)} logged steps, from {first:.2f} at first to {last:.2f} at the end.",
+    told = f"; held out {', '.join(f'{value:.2f}' for value in held_out)} after each epoch" if held_out else ""
+    return Figure(
+        name=slug(name),
+        caption="Training loss by optimizer step" + (", and the loss on held-out examples after each epoch." if held_out else "."),
+        alt=f"Line plot of the training loss over {len(curve)} logged steps, from {losses[0]:.2f} at first to "
+        f"{losses[-1]:.2f} at the end{told}.",
+        svg=sheet.svg,
     )
 
 
-def draw_lengths(folder: Path, found: Sequence[Lengths]) -> Plot:
-    """`lengths.png`: a histogram of lengths in words for each kind of text, with our mean and the paper's."""
-    with _Canvas(folder / "lengths.png", (10.5, 3.6)) as figure:
-        for axes, one in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
-            _histogram(axes, one)
-        figure.axes[0].set_ylabel("texts")
-        lines = figure.axes[0].get_legend_handles_labels()
-        figure.legend(*lines, loc="outside lower center", ncols=len(lines[0]))
-    means = ", ".join(f"{one.what} {one.mean:.1f} (paper {PAPER_MEAN_WORDS[one.what]})" for one in found)
-    return Plot(file="lengths.png", title="Lengths", alt=f"Histograms of lengths in words. Means: {means}.")
+def _spans(axes: Axes, estimates: Sequence[Estimate], rows: Sequence[float], colour: str) -> None:
+    """Intervals as horizontal lines, for those that have one."""
+    known = [(row, one.low, one.high) for row, one in zip(rows, estimates, strict=True) if one.low is not None]
+    axes.hlines([row for row, _, _ in known], [low for _, low, _ in known], [high for _, _, high in known], color=colour, lw=1.8)
 
 
-def _histogram(axes: Axes, one: Lengths) -> None:
-    most = one.counts[int(0.99 * (len(one.counts) - 1))]  # a few giants would flatten everything else
-    top = max(most, math.ceil(PAPER_MEAN_WORDS[one.what]) + 1)
-    width = max(1, -(-(top + 1) // BINS))
-    over = sum(count > top for count in one.counts)
-    edges = range(0, top + width + 1, width)
-    axes.hist([min(count, top) for count in one.counts], bins=list(edges), color=BLUE, alpha=0.75, edgecolor="white", lw=0.5)
-    axes.axvline(one.mean, color=INK, lw=1.8, label="our mean")
-    axes.axvline(PAPER_MEAN_WORDS[one.what], color=ORANGE, lw=1.8, ls="--", label="the paper's mean")
-    note = f", {over} beyond {top} in the last bar" if over else ""
-    axes.set(xlabel=f"words{note}", title=f"{one.what}, {one.texts:,} texts", xlim=(0, edges[-1]))
-    axes.yaxis.get_major_locator().set_params(integer=True)
+def _name_rows(axes: Axes, labels: Sequence[str]) -> None:
+    """Names at the left, the first on top; no lines across."""
+    axes.set_yticks(range(len(labels)), [shortened(label) for label in labels])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
 
 
-def draw_items(folder: Path, base: Sequence[Score], model: Sequence[Score]) -> Plot:
-    """`items-MODEL.png`: base and tuned ROUGE-L of every item, joined by a line, sorted by the difference."""
-    name = model[0].model
-    given = zip(reversed(base), reversed(model), strict=True)  # so that among equals the first item is on top
-    pairs = sorted(given, key=lambda pair: pair[1].rouge_l - pair[0].rouge_l)
-    count = len(pairs)
-    named = count <= LABELLED_ITEMS
-    with _Canvas(folder / f"items-{_slug(name)}.png", (7.2, 1.6 + (0.24 * count if named else 6.5))) as figure:
-        axes = figure.subplots()
-        rows = range(count)
-        before, after = [100 * b.rouge_l for b, _ in pairs], [100 * m.rouge_l for _, m in pairs]
-        axes.hlines(rows, before, after, color=GREY, lw=1.4 if named else 0.7, zorder=1)
-        size = 26 if named else 7  # the ring is larger, so that it is seen around a diamond in the same place
-        ring = {"facecolor": "white", "edgecolor": ORANGE, "lw": 1.6 if named else 0.9}
-        axes.scatter(before, rows, s=3.4 * size, marker="o", **ring, zorder=2, label=base[0].model)
-        axes.scatter(after, rows, s=size, marker="D", color=BLUE, lw=0, zorder=3, label=name)
-        axes.set_yticks(list(rows) if named else [], [b.item_id for b, _ in pairs] if named else [], fontsize=8)
-        axes.set(xlabel="ROUGE-L F1 (0 to 100)", title=f"{count} items, largest gain of {name} on top", ylim=(-0.8, count - 0.2))
-        axes.set_xlim(-2, None)
-        axes.set_ylabel("" if named else "items")
-        axes.grid(axis="y", visible=False)
-        figure.legend(loc="outside lower center", ncols=2)
-    gained = sum(m.rouge_l > b.rouge_l for b, m in pairs)
-    lost = sum(m.rouge_l < b.rouge_l for b, m in pairs)
-    return Plot(
-        file=f"items-{_slug(name)}.png",
-        title=f"ROUGE-L by item, {name}",
-        alt=f"Dot plot of the ROUGE-L of base and {name} on each of {count} items: {gained} higher, {lost} lower.",
-    )
+def _name_extremes(axes: Axes, labels: Sequence[str], apart: float) -> None:
+    """The first and last few names, `apart` rows from one another, each with a line to its row."""
+    last, frame = len(labels) - 1, axes.get_yaxis_transform()
+    for place in range(NAMED_EXTREMES):
+        for row, at in ((place, place * apart), (last - place, last - place * apart)):
+            axes.plot([-0.03, -0.005], [at, row], color=MUTED, lw=0.8, transform=frame, clip_on=False)
+            axes.text(-0.035, at, shortened(labels[row]), ha="right", va="center", fontsize=SMALL, transform=frame)
 
 
-def _slug(name: str) -> str:
-    return "".join(letter if (letter.isalnum() and letter.isascii()) or letter in "-_" else "-" for letter in name)
+def _beside(axes: Axes, row: float, text: str) -> None:
+    axes.text(1.02, row, text, va="center", fontsize=SMALL, transform=axes.get_yaxis_transform())
 
 
-class _Canvas:
-    """A figure of `inches` (width, height) that is saved to `path` at the end, without a display or shared state."""
+def _said(one: Estimate, sign: str = "") -> str:
+    value = f"{one.value:{sign}.1f}"
+    return value if one.low is None else f"{value} [{one.low:{sign}.1f}, {one.high:{sign}.1f}]"
 
-    def __init__(self, path: Path, inches: tuple[float, float]) -> None:
-        from matplotlib import rc_context
 
-        self._path, self._inches, self._style = path, inches, rc_context(STYLE)
+def _verdict(one: Estimate) -> str:
+    if one.low is None or one.high is None or one.low <= 0 <= one.high:
+        return "undecided"
+    return "better" if one.value > 0 else "worse"
 
-    def __enter__(self) -> Figure:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
 
-        self._style.__enter__()
-        self._figure = Figure(figsize=self._inches, layout="constrained")
-        FigureCanvasAgg(self._figure)
-        return self._figure
+def _edge(place: int) -> dict[str, Any]:
+    return {"mec": SERIES[place % len(SERIES)], "mew": 1.6}
 
-    def __exit__(self, *error: Any) -> None:
-        try:
-            if error[0] is None:
-                self._figure.savefig(self._path, metadata={"Software": None})  # the version would change the bytes
-        finally:
-            self._style.__exit__(*error)
+
+def _series(place: int) -> dict[str, Any]:
+    colour = SERIES[place % len(SERIES)]
+    return {"color": colour, "marker": MARKERS[place % len(MARKERS)], "mfc": PAPER if place == 0 else colour, **_edge(place)}

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from self_instruct import journal
 from self_instruct.engine import Engine
-from self_instruct.engine_journaled import JournaledEngine
-from self_instruct.evaluate.suites import Prompted
+from self_instruct.engine_journaled import JournaledEngine, payload_hash
+from self_instruct.evaluate.answer_cache import AnswerCache, Known, Remembering
+from self_instruct.evaluate.suites import Prompted, Suite
 from self_instruct.records import Completion, Prediction, Request, Sampling
 from self_instruct.runlog import Progress
 
@@ -68,14 +69,31 @@ def names(adapters: Sequence[Path], default: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-def requests(contenders: Sequence[Contender], prompted: Sequence[Prompted], max_tokens: int) -> tuple[Request, ...]:
-    """One greedy request for each model and item, end-of-text as the only stop (method: user-oriented tasks)."""
-    sampling = Sampling(max_tokens=max_tokens)
-    return tuple(
-        Request(id=f"{contender.name}/{one.item.id}", prompt=one.prompt, sampling=sampling, adapter=contender.digest or None)
-        for one in prompted
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """The prompts of one evaluation set."""
+
+    suite: Suite
+    prompted: tuple[Prompted, ...]
+
+
+def request(contender: Contender, prompt: str, max_tokens: int) -> Request:
+    """One greedy request, end-of-text as the only stop (method: both experiments). Its id says what is asked, so the same prompt
+    in two places is asked once."""
+    made = Request(id="", prompt=prompt, sampling=Sampling(max_tokens=max_tokens), adapter=contender.digest or None)
+    return replace(made, id=f"{contender.name}/{payload_hash(made)}")
+
+
+def requests(contenders: Sequence[Contender], asked: Sequence[Asked]) -> tuple[Request, ...]:
+    """Every different request, by evaluation set, item and model: prompts that begin alike stay together, for the prefix cache."""
+    made = {
+        one.id: one
+        for group in asked
+        for prompted in group.prompted
         for contender in contenders
-    )
+        for one in (request(contender, prompted.prompt, group.suite.max_tokens),)
+    }
+    return tuple(made.values())
 
 
 def unanswered(path: Path, asked: Iterable[Request]) -> tuple[Request, ...]:
@@ -108,15 +126,37 @@ async def answer(engine: Engine, asked: Sequence[Request]) -> dict[str, Completi
     return {completion.request_id: completion for completion in completions}
 
 
-async def collect(path: Path, engine: Engine | None, asked: Sequence[Request], folders: Mapping[str, str]) -> dict[str, Completion]:
+async def take(path: Path, cache: AnswerCache, asked: Sequence[Request]) -> int:
+    """Journal what other runs were answered already; returns how many."""
+    found = cache.get(unanswered(path, asked))
+    if found:
+        journaled = JournaledEngine(path, Known(found))
+        for one in asked:
+            if one.id in found:
+                await journaled.generate(one)
+        await journaled.close()
+        _log_session(path, requests=0, output_tokens=0, seconds=0.0, cached=len(found))
+    return len(found)
+
+
+async def collect(
+    path: Path,
+    engine: Engine | None,
+    asked: Sequence[Request],
+    folders: Mapping[str, str],
+    cache: AnswerCache | None = None,
+) -> dict[str, Completion]:
     """Every answer, from the journal at `path` or else from the engine, by request id; the engine is closed.
 
     A line of `sessions.jsonl` beside the journal tells how many were asked for, their tokens and the seconds, also
-    where the session failed. Without an engine every answer must be in the journal.
+    where the session failed. Without an engine every answer must be in the journal. New answers go to the `cache`.
     """
     new = unanswered(path, asked)
     new_ids = {request.id for request in new}
-    journaled = JournaledEngine(path, AdapterPaths(engine, folders) if engine else None)
+    behind: Engine | None = AdapterPaths(engine, folders) if engine else None
+    if behind and cache:
+        behind = Remembering(behind, cache)
+    journaled = JournaledEngine(path, behind)
     begun = time.monotonic()
     try:
         old = {request.id: await journaled.generate(request) for request in asked if request.id not in new_ids}
@@ -127,26 +167,27 @@ async def collect(path: Path, engine: Engine | None, asked: Sequence[Request], f
         if engine:
             came = [record for record in journal.read(path) if record["id"] in new_ids]
             tokens = sum(record["output_tokens"] for record in came)
-            sessions = journal.Journal(path.with_name("sessions.jsonl"))
-            sessions.append({"requests": len(came), "output_tokens": tokens, "seconds": round(seconds, 3)})
-            sessions.close()
+            _log_session(path, requests=len(came), output_tokens=tokens, seconds=round(seconds, 3), cached=0)
 
 
-def predictions(
-    contenders: Sequence[Contender], prompted: Sequence[Prompted], completions: Mapping[str, Completion]
-) -> tuple[Prediction, ...]:
-    """The stripped answers, by item and then by model."""
+def _log_session(path: Path, **told: float) -> None:
+    sessions = journal.Journal(path.with_name("sessions.jsonl"))
+    sessions.append(told)
+    sessions.close()
+
+
+def predictions(contender: Contender, asked: Asked, completions: Mapping[str, Completion]) -> tuple[Prediction, ...]:
+    """One model's stripped answers to one evaluation set, in its items' order."""
     made = []
-    for one in prompted:
-        for contender in contenders:
-            completion = completions[f"{contender.name}/{one.item.id}"]
-            made.append(
-                Prediction(
-                    item_id=one.item.id,
-                    model=contender.name,
-                    text=completion.text.strip(),
-                    hit_limit=completion.finish_reason == "length",
-                    output_tokens=completion.output_tokens,
-                )
+    for one in asked.prompted:
+        completion = completions[request(contender, one.prompt, asked.suite.max_tokens).id]
+        made.append(
+            Prediction(
+                item_id=one.item.id,
+                model=contender.name,
+                text=completion.text.strip(),
+                hit_limit=completion.finish_reason == "length",
+                output_tokens=completion.output_tokens,
             )
+        )
     return tuple(made)

@@ -1,152 +1,236 @@
-"""The report: one tree of plain numbers and texts, written as JSON and rendered as Markdown.
+"""The report: one tree of plain numbers and texts, from what runs stored, as HTML, Markdown and JSON.
 
-Knows no engine. Everything in it comes from journals, manifests and the run's files, so the same run gives the
-same bytes. `report_markdown` sees the tree only: both files hold the same numbers.
+Knows no engine. Everything in it comes from stored results, manifests and journals, so the same runs give the same bytes. The
+page is made of the tree alone: all three files hold the same numbers.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from self_instruct import rundir
-from self_instruct.evaluate import corpus_statistics, figures, report_markdown, report_run
-from self_instruct.evaluate.comparison import DRAWS, Comparison, Results
-from self_instruct.evaluate.scoring import Summary
-from self_instruct.models import EMBEDDED_TITLE
+from self_instruct.errors import RunFolderError
+from self_instruct.evaluate import (
+    comparison,
+    document_html,
+    document_markdown,
+    finished,
+    joined,
+    report_data,
+    report_numbers,
+    report_results,
+    report_run,
+    roles,
+    store,
+)
+from self_instruct.evaluate.document import Block, Bullets, Details, Figure, Heading, Notice, Paragraph, Table, Verbatim
+from self_instruct.evaluate.document_markdown import NONE, number
 from self_instruct.randomness import generator
-from self_instruct.settings import Settings
 
-FORMAT = 1
+FORMAT = 2
 SHOWN_CHARACTERS = 1_500  # of a text in an example
+FILES = ("report.html", "report.md", "report.json")
 
 
-def write(stage: Path, settings: Settings, manifest: Mapping[str, Any], model: Mapping[str, str], results: Results) -> Path:
-    """Write `<stage>/report` aside, then rename it into place. Returns the path of `report.md`.
+def write_run(run: Path, examples: int | None) -> Path:
+    """Write `<run>/evaluate/report` aside and rename it into place; it is derived, so an older one is replaced.
 
-    `manifest` is this stage's, `model` the model's reference, source, fingerprint and architecture.
+    `examples` for each evaluation set; None takes the number that the run was made with. Returns the path of `report.html`.
+    Raises RunFolderError and DataError where the run has no finished evaluation or it is damaged.
     """
-    place = stage / "report"
+    return _write([store.read(run)], run / "evaluate" / "report", examples)
+
+
+def write_runs(runs: Sequence[Path], place: Path, examples: int | None) -> Path:
+    """One report of several runs in `place`. Raises RunFolderError where `place` holds something else than a report."""
+    if place.exists() and not (place.is_dir() and (not any(place.iterdir()) or (place / "report.json").is_file())):
+        raise RunFolderError(f"{place}: not empty, and no report", hint="name another place with --out; nothing was changed")
+    return _write([store.read(run) for run in runs], place, examples)
+
+
+def _write(runs: Sequence[store.StoredRun], place: Path, examples: int | None) -> Path:
+    if examples is None:
+        examples = int(runs[0].manifest["settings"]["evaluate.examples"]["value"])
+    tree = assemble(runs, examples)
+    blocks = render(tree)
     with rundir.new_folder(place) as aside:
-        tree = assemble(stage, settings, manifest, model, results, _draw(aside, stage.parent, results))
+        for figure in figures_of(blocks):
+            rundir.write_text(aside / f"{figure.name}.svg", figure.svg)
         rundir.write_json(aside / "report.json", tree)
-        rundir.write_text(aside / "report.md", report_markdown.render(tree))
-        rundir.write_text(aside / "answers.jsonl", answers(results))
-    return place / "report.md"
+        rundir.write_text(aside / "report.md", document_markdown.render(blocks))
+        rundir.write_text(aside / "report.html", document_html.render(tree["title"], blocks))
+    return place / "report.html"
 
 
-def _draw(folder: Path, run: Path, results: Results) -> list[figures.Plot] | None:
-    """Every plot there are data for; None without matplotlib."""
-    if not figures.available():
-        return None
-    base = results.scores[results.contenders[0].name]
-    plots = [figures.draw_items(folder, base, results.scores[c.name]) for c in results.contenders[1:]]
-    corpus, curve = corpus_statistics.corpus(run), corpus_statistics.loss_curve(run)
-    if corpus and corpus.lengths:
-        plots.append(figures.draw_lengths(folder, corpus.lengths))
-    if curve:
-        plots.append(figures.draw_loss(folder, curve))
-    return plots
+def figures_of(blocks: Sequence[Block]) -> list[Figure]:
+    """Every figure, also those inside of details."""
+    found: list[Figure] = []
+    for block in blocks:
+        if isinstance(block, Figure):
+            found.append(block)
+        elif isinstance(block, Details):
+            found += figures_of(block.blocks)
+    return found
 
 
-def answers(results: Results) -> str:
-    """Every answer with its scores, one JSON object a line, by item and then by model."""
-    scores = {(score.item_id, score.model): score for of_model in results.scores.values() for score in of_model}
-    rows = []
-    for answer in results.predictions:
-        score = scores[answer.item_id, answer.model]
-        rows.append(json.dumps({**asdict(answer), "rouge_l": score.rouge_l, "exact_match": score.exact_match}) + "\n")
-    return "".join(rows)
+def means(path: Path) -> dict[str, dict[str, float]]:
+    """ROUGE-L by evaluation set and model, from `report.json`."""
+    return {
+        suite["name"]: {model["model"]: model["rouge_l"]["value"] for model in suite["models"]}
+        for suite in rundir.read_json(path)["suites"]
+    }
 
 
-def assemble(
-    stage: Path,
-    settings: Settings,
-    manifest: Mapping[str, Any],
-    model: Mapping[str, str],
-    results: Results,
-    plots: Sequence[figures.Plot] | None,
-) -> dict[str, Any]:
-    """The report's tree of plain JSON values, every number rounded as it is shown."""
-    run = stage.parent
-    adapters = {contender.name: str(contender.adapter) for contender in results.contenders if contender.adapter}
+def assemble(runs: Sequence[store.StoredRun], examples: int) -> dict[str, Any]:
+    """The report's tree of plain JSON values, every number rounded as it is shown. The first run's seed draws for all."""
+    together = joined.join(runs)
+    seed = runs[0].seed
+    labels = joined.labels(runs)
     return {
         "format": FORMAT,
-        "model": {"name": _title(model), **model},
-        "scripted": settings.model.engine == "scripted",
-        "suite": {
-            "name": "user-oriented",
-            "items": len(results.prompted),
-            "cut_inputs": sum(one.cut for one in results.prompted),
-            "max_tokens": settings.evaluate.max_tokens,
-        },
-        "models": [_summary(results.summaries[contender.name]) for contender in results.contenders],
-        "comparisons": [_comparison(one) for one in results.comparisons],
-        "bootstrap_draws": DRAWS,
-        "data": report_run.data(run),
-        "training": report_run.training(run),
-        "answering": report_run.answering(stage),
-        "figures": None if plots is None else [asdict(plot) for plot in plots],
-        "examples": _examples(settings, results),
-        "provenance": report_run.provenance(run, settings, manifest, adapters),
+        "title": f"Self-Instruct report: {', '.join(dict.fromkeys(run.model['title'] for run in runs))}",
+        "scripted": any(run.scripted for run in runs),
+        "models": {name: dict(facts) for name, facts in together.models.items()},
+        "suites": [
+            report_numbers.suite_tree(suite, comparison.measure(seed, [one.item for one in suite.prompted], suite.answers))
+            for suite in together.suites
+        ],
+        "statistics": [
+            {"run": label, "found": run.statistics} for label, run in zip(labels, runs, strict=True) if run.statistics is not None
+        ],
+        "contamination": [{"run": label, "sets": run.contamination} for label, run in zip(labels, runs, strict=True)],
+        "generation": [
+            {"run": label, "found": found}
+            for label, run in zip(labels, runs, strict=True)
+            if (found := report_run.generation(run.run)) is not None
+        ],
+        "training": [
+            {"run": label, "found": found, "curve": finished.loss_curve(run.run)}
+            for label, run in zip(labels, runs, strict=True)
+            if (found := report_run.training(run.run)) is not None
+        ],
+        "answering": [
+            {"run": label, **report_run.answering(run.run / "evaluate")} for label, run in zip(labels, runs, strict=True)
+        ],
+        "examples": [_examples(suite, examples, seed) for suite in together.suites],
+        "provenance": [
+            {"run": label, **report_run.provenance(run.run, run.manifest, run.model, run.models, run.statistics)}
+            for label, run in zip(labels, runs, strict=True)
+        ],
     }
 
 
-def _title(model: Mapping[str, str]) -> str:
-    if model["source"] == "embedded":
-        return EMBEDDED_TITLE
-    return Path(model["reference"]).resolve().name if model["source"] == "local" else model["reference"]
-
-
-def _summary(one: Summary) -> dict[str, Any]:
-    return {
-        "model": one.model,
-        "items": one.items,
-        "rouge_l": round(one.rouge_l, 2),
-        "exact_match": round(one.exact_match, 2),
-        "empty_percent": round(100 * one.empty, 1),
-        "hit_limit_percent": round(100 * one.hit_limit, 1),
-        "mean_words": round(one.mean_words, 1),
-        "missing": one.missing,
-    }
-
-
-def _comparison(one: Comparison) -> dict[str, Any]:
-    return {name: round(value, 2) if isinstance(value, float) else value for name, value in asdict(one).items()}
-
-
-def _examples(settings: Settings, results: Results) -> list[dict[str, Any]]:
-    """`evaluate.examples` items, drawn by the run's seed, in file order, with every model's answer."""
-    count = min(settings.evaluate.examples, len(results.prompted))
-    chosen = sorted(generator(settings.run.seed, "evaluate", "examples").sample(range(len(results.prompted)), count))
-    given = {(prediction.item_id, prediction.model): prediction for prediction in results.predictions}
-    shown = []
-    for place in chosen:
-        item = results.prompted[place].item
-        shown.append(
+def _examples(suite: joined.JoinedSuite, count: int, seed: int) -> dict[str, Any]:
+    """`count` items of a set, drawn by the seed, in file order, with every model's answer."""
+    drawn = generator(seed, "evaluate", "examples").sample(range(len(suite.prompted)), min(count, len(suite.prompted)))
+    rows = []
+    for place in sorted(drawn):
+        item = suite.prompted[place].item
+        answers = [
+            {
+                "model": model,
+                "rouge_l": round(100 * given[place].rouge_l, 2),
+                "hit_limit": given[place].hit_limit,
+                **_shown(given[place].text),
+            }
+            for model, given in suite.answers.items()
+        ]
+        rows.append(
             {
                 "id": item.id,
                 "group": item.group,
                 "instruction": _shown(item.instruction),
                 "input": _shown(item.input),
                 "references": [_shown(reference) for reference in item.references],
-                "answers": [
-                    {
-                        "model": contender.name,
-                        "rouge_l": round(100 * results.scores[contender.name][place].rouge_l, 2),
-                        "hit_limit": given[item.id, contender.name].hit_limit,
-                        **_shown(given[item.id, contender.name].text),
-                    }
-                    for contender in results.contenders
-                ],
+                "answers": answers,
             }
         )
-    return shown
+    return {"suite": suite.facts["name"], "of": len(suite.prompted), "rows": rows}
 
 
 def _shown(text: str) -> dict[str, Any]:
     """A text's first characters, and how many it has; what UTF-8 can't hold becomes a question mark."""
     return {"text": text[:SHOWN_CHARACTERS].encode("utf-8", "replace").decode("utf-8"), "characters": len(text)}
+
+
+def render(tree: Mapping[str, Any]) -> list[Block]:
+    """The whole report, first what users ask first: is it better, by how much, how sure."""
+    blocks: list[Block] = [Heading(level=1, text=tree["title"])]
+    if tree["scripted"]:
+        blocks.append(
+            Notice(
+                kind="warning", text="Answered by the scripted engine, a fake for tests: these numbers say nothing about any model."
+            )
+        )
+    blocks += [*report_results.verdicts(tree), _models(tree), *report_results.results(tree), *report_results.table_3(tree)]
+    blocks += report_data.data([(one["run"], one["found"]) for one in tree["statistics"]])
+    blocks += report_data.people()
+    blocks += report_data.contamination([(one["run"], one["sets"]) for one in tree["contamination"]])
+    blocks += report_run.generation_blocks(tree["generation"])
+    blocks += report_run.training_blocks(tree["training"])
+    blocks += _example_blocks(tree["examples"])
+    blocks += report_run.provenance_blocks(tree["provenance"], tree["answering"])
+    return [*blocks, *_limitations(tree)]
+
+
+def _models(tree: Mapping[str, Any]) -> Table:
+    rows = []
+    for name, one in tree["models"].items():
+        training = one["training"] or {}
+        sources = ", ".join(f"{source['name']} {number(source['rows'])}" for source in training.get("sources") or ())
+        rows.append((name, one["title"], one["run"], roles.TITLES[one["role"]], sources or NONE, number(training.get("examples"))))
+    head = ("model", "base model", "run", "what it stands for", "trained on, rows by source", "rows")
+    return Table(head=head, rows=tuple(rows), left=5, caption="The models of this report")
+
+
+def _example_blocks(sets: Sequence[Mapping[str, Any]]) -> list[Block]:
+    if not any(one["rows"] for one in sets):
+        return []
+    blocks: list[Block] = [
+        Heading(level=2, text="Example outputs"),
+        Paragraph(
+            text="Drawn by the run's seed, not by their scores. All answers are in results/answers.jsonl beside this report."
+        ),
+    ]
+    for one in sets:
+        if one["rows"]:
+            blocks.append(Heading(level=3, text=f"{one['suite']}: {len(one['rows'])} of {one['of']:,} items"))
+        for position, row in enumerate(one["rows"], 1):
+            blocks.append(
+                Details(summary=f"{position}. {' '.join(row['group'].split())} ({row['id']})", blocks=tuple(_example(row)))
+            )
+    return blocks
+
+
+def _example(row: Mapping[str, Any]) -> list[Block]:
+    blocks: list[Block] = [_verbatim("Instruction", row["instruction"])]
+    if row["input"]["text"].strip():
+        blocks.append(_verbatim("Input", row["input"]))
+    blocks += [_verbatim("Reference", reference) for reference in row["references"]]
+    for answer in row["answers"]:
+        limit = ", stopped by the token limit" if answer["hit_limit"] else ""
+        blocks.append(_verbatim(f"{answer['model']}, ROUGE-L {answer['rouge_l']:.2f}{limit}", answer))
+    return blocks
+
+
+def _verbatim(label: str, text: Mapping[str, Any]) -> Verbatim:
+    return Verbatim(text=text["text"], label=label, left_out=max(0, text["characters"] - SHOWN_CHARACTERS))
+
+
+def _limitations(tree: Mapping[str, Any]) -> list[Block]:
+    sizes = ", ".join(f"{suite['items']:,} items of {suite['name']}" for suite in tree["suites"])
+    return [
+        Heading(level=2, text="What these numbers don't say"),
+        Bullets(
+            items=(
+                "ROUGE-L counts words shared with references. It stands in for a person's judgement: a good answer in other words "
+                "scores low, and a fluent wrong one may score high. Read the examples.",
+                f"All of it rests on {sizes}, with one greedy answer of each model. The intervals cover the choice of tasks and "
+                "items, not another training run, another seed or another prompt.",
+                "Several comparisons are made at 95 % each; among twenty of models that are alike, one is expected to leave out 0.",
+                "The paper's numbers come from other, far larger models; its ratings from people. They are here for orientation.",
+            )
+        ),
+    ]

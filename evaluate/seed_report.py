@@ -16,7 +16,7 @@ from pathlib import Path
 from self_instruct import seedbank
 from self_instruct.errors import DataError
 from self_instruct.evaluate import diversity
-from self_instruct.evaluate.report_markdown import NONE, number, table
+from self_instruct.evaluate.document_markdown import NONE, number, table
 from self_instruct.novelty import tokenize
 from self_instruct.records import Instance
 from self_instruct.rules import Rules, check_instance

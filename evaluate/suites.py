@@ -1,61 +1,135 @@
-"""The evaluation sets and their prompts. So far one: the user-oriented tasks.
+"""The evaluation sets that the settings name, and the prompts of their items.
 
-Knows no engine; how many tokens a prompt has is told by a function it is given.
+Knows no engine. A tokenizer is asked for only where a prompt may be too long.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 from self_instruct import seedbank
 from self_instruct.errors import DataError
+from self_instruct.evaluate import superni
+from self_instruct.evaluate.cutting import Tokens, longest_prefix
 from self_instruct.records import EvalItem
 from self_instruct.settings import EvaluateSettings
 from self_instruct.template import evaluation_prompt
 
+Kind = Literal["superni", "user_oriented"]
+SUPERNI: Kind = "superni"
+USER_ORIENTED: Kind = "user_oriented"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Suite:
+    """One evaluation set. `max_tokens` is an answer's limit, `source` the path as it was named, or `shipped`.
+
+    `counts`: what was missing, left out or odd when it was loaded, by what it is; those above 0.
+    """
+
+    name: str
+    kind: Kind
+    items: tuple[EvalItem, ...]
+    max_tokens: int
+    counts: dict[str, int]
+    source: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the items' content in their order, whatever the set is called."""
+        hashed = hashlib.sha256()
+        for item in self.items:
+            content = (item.id, item.task, item.group, item.instruction, item.input, item.references)
+            hashed.update(json.dumps(content).encode() + b"\n")
+        return hashed.hexdigest()
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompted:
-    """An item with the prompt that every model answers. `cut`: its input was shortened to fit the context."""
+    """An item with the prompt that every model answers. `cut`: the prompt was shortened to fit."""
 
     item: EvalItem
     prompt: str
     cut: bool
 
 
-def user_oriented(settings: EvaluateSettings) -> tuple[EvalItem, ...]:
-    """The first `evaluate.max_items` user-oriented tasks (all where unset), in file order.
+def user_oriented_names(settings: EvaluateSettings) -> tuple[str, ...]:
+    """The files of user-oriented tasks as they are named; `shipped` is the set that ships."""
+    named = settings.user_oriented
+    return ((named,) if named else ()) if isinstance(named, str) else named
 
-    Raises DataError for a missing or malformed file.
+
+def load(settings: EvaluateSettings) -> tuple[Suite, ...]:
+    """Every evaluation set of the settings: the user-oriented ones as they are named, then SuperNI.
+
+    `evaluate.max_items` cuts each user-oriented set. Sets are called `user_oriented` (the shipped one), `superni`, or after
+    their file, numbered where that name is taken. Raises DataError for what can't be read, a set named twice, and no set at all.
     """
-    return seedbank.load_user_oriented(settings.user_oriented)[: settings.max_items]
-
-
-def prompts(items: Sequence[EvalItem], limit: int, count: Callable[[str], int]) -> tuple[Prompted, ...]:
-    """The prompt of every item, at most `limit` tokens each as `count` counts them.
-
-    What is too long loses the end of its input, so that instruction and cue survive. Raises DataError where even
-    the instruction alone is too long.
-    """
-    return tuple(_fit(item, limit, count) for item in items)
-
-
-def _fit(item: EvalItem, limit: int, count: Callable[[str], int]) -> Prompted:
-    whole = evaluation_prompt(item.instruction, item.input)
-    # A token holds a byte at least, so a short prompt fits without asking the tokenizer; 8 for what it may add.
-    if len(whole.encode("utf-8", "replace")) + 8 <= limit or count(whole) <= limit:
-        return Prompted(item=item, prompt=whole, cut=False)
-    low, high = 0, len(item.input)  # characters kept: `low` fits or is 0, `high` doesn't
-    while high - low > 1:
-        middle = (low + high) // 2
-        fits = count(evaluation_prompt(item.instruction, item.input[:middle])) <= limit
-        low, high = (middle, high) if fits else (low, middle)
-    shortened = evaluation_prompt(item.instruction, item.input[:low])
-    tokens = count(shortened)
-    if tokens > limit:
+    named = user_oriented_names(settings)
+    taken: set[str] = {SUPERNI} | ({USER_ORIENTED} if seedbank.SHIPPED in named else set())
+    found: list[Suite] = []
+    for place in named:
+        if any(suite.source == place for suite in found):
+            raise DataError(f"evaluate.user_oriented: {place} is named twice", hint="name each set once")
+        name = USER_ORIENTED if place == seedbank.SHIPPED else _free(Path(place).stem, taken)
+        items = seedbank.load_user_oriented(place, suite=name)[: settings.max_items]
+        suite = Suite(name=name, kind=USER_ORIENTED, items=items, max_tokens=settings.max_tokens, counts={}, source=place)
+        found.append(suite)
+    if settings.superni.folder is not None:
+        place, limits = settings.superni.folder, settings.superni
+        items, counts = superni.load(Path(place), limits, SUPERNI)
+        found.append(Suite(name=SUPERNI, kind=SUPERNI, items=items, max_tokens=limits.max_tokens, counts=counts, source=place))
+    if not found:
         raise DataError(
-            f"evaluation task '{item.id}': its prompt has {tokens} tokens even without the input, {limit} fit",
+            "no evaluation set: evaluate.user_oriented is empty and evaluate.superni.folder isn't set",
+            hint="name one: --set evaluate.user_oriented=shipped or --set evaluate.superni.folder=FOLDER",
+        )
+    return tuple(found)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    free, number = name, 1
+    while free in taken:
+        number += 1
+        free = f"{name}-{number}"
+    taken.add(free)
+    return free
+
+
+def prompts(suite: Suite, settings: EvaluateSettings, limit: int, tokenizer: Callable[[], Any]) -> tuple[Prompted, ...]:
+    """The prompt of every item. Prompt and answer have at most `limit` tokens together.
+
+    A user-oriented task that is too long loses the end of its input, so that instruction and cue survive; for SuperNI see
+    `superni.prompt`. `tokenizer()` gives the model's tokenizer. Raises DataError where cutting doesn't help.
+    """
+    room, tokens = limit - suite.max_tokens, Tokens(tokenizer)
+    made = []
+    for item in suite.items:
+        if suite.kind == SUPERNI:
+            text, cut = superni.prompt(item, settings.superni, room, tokens)
+        else:
+            text, cut = _user_oriented_prompt(item, room, tokens)
+        made.append(Prompted(item=item, prompt=text, cut=cut))
+    return tuple(made)
+
+
+def _user_oriented_prompt(item: EvalItem, limit: int, tokens: Tokens) -> tuple[str, bool]:
+    whole = evaluation_prompt(item.instruction, item.input)
+    if tokens.fits(whole, limit):
+        return whole, False
+
+    def shortened(kept: int) -> str:
+        return evaluation_prompt(item.instruction, item.input[:kept])
+
+    kept = longest_prefix(len(item.input), lambda kept: tokens.count(shortened(kept)), limit)
+    if kept is None:
+        raise DataError(
+            f"evaluation task '{item.id}': its prompt has {tokens.count(shortened(0))} tokens even without the input, {limit} fit",
             hint="raise model.max_length, lower evaluate.max_tokens, or shorten the instruction",
         )
-    return Prompted(item=item, prompt=shortened, cut=True)
+    return shortened(kept), True

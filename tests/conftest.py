@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import browser as browser_tools
+
 # CI draws the same examples each time, so that a red run can be repeated; by hand they are new each time.
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
@@ -68,6 +70,18 @@ def shared_data() -> Path:
     if os.environ.get("CI") and (ROOT.parent / "shared" / "data").is_dir():
         pytest.fail("SHARED_DATA isn't set though ../shared/data exists; .ci/run sets it")
     pytest.skip("SHARED_DATA isn't set")
+
+
+@pytest.fixture(scope="session")
+def browser() -> str:
+    """The path of a Chromium. Skips without one, and fails under CI, where `./launch.sh test` installs it."""
+    found = browser_tools.find()
+    if found is None:
+        reason = f"no browser: none of {', '.join(browser_tools.NAMES)} is on PATH"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
 
 
 @pytest.fixture

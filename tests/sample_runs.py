@@ -10,10 +10,11 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from self_instruct.evaluate.comparison import Results, measure
-from self_instruct.evaluate.predict import Contender
+from self_instruct.evaluate.comparison import Answer
+from self_instruct.evaluate.scoring import score_items
+from self_instruct.evaluate.store import StoredSuite, write
 from self_instruct.evaluate.suites import Prompted
-from self_instruct.records import EvalItem, Prediction
+from self_instruct.records import EvalItem
 
 REJECTED = {"instruction": {"novelty": 40, "too_short": 2}, "instance": {"empty_output": 7}}
 GENERATE_FACTS: dict[str, Any] = {
@@ -103,6 +104,7 @@ def items(count: int) -> tuple[EvalItem, ...]:
         EvalItem(
             id=f"task_{n}",
             suite="user_oriented",
+            task=f"task_{n}",
             group=f"App {n}",
             instruction=f"Write the number {n} in words.",
             input="" if n % 2 else f"{n}",
@@ -112,20 +114,102 @@ def items(count: int) -> tuple[EvalItem, ...]:
     )
 
 
-def results(
-    count: int = 6,
-    answer: Callable[[str, EvalItem], str] = lambda name, item: item.references[0] if name == "tuned" else "the number",
+def clone(folder: Path, tasks: int = 2, instances: int = 3) -> Path:
+    """A made-up folder in the layout of natural-instructions."""
+    (folder / "splits" / "default").mkdir(parents=True)
+    (folder / "tasks").mkdir()
+    names = [f"task{number}_sample" for number in range(tasks)]
+    (folder / "splits" / "default" / "test_tasks.txt").write_text("\n".join(names) + "\n")
+    for number, name in enumerate(names):
+        rows = [{"id": f"task{number}-{n}", "input": f"{n} apples", "output": [f"{n} pears", "pears"]} for n in range(instances)]
+        task = {"Definition": [f"Exchange the fruit of task {number}."], "Categories": [f"Category {number}"], "Instances": rows}
+        (folder / "tasks" / f"{name}.json").write_text(json.dumps(task))
+    return folder
+
+
+def superni_items(count: int, tasks: int = 3) -> tuple[EvalItem, ...]:
+    """Made-up items of `tasks` tasks in two categories, two references each."""
+    return tuple(
+        EvalItem(
+            id=f"task{n % tasks}-{n:03d}",
+            suite="superni",
+            task=f"task{n % tasks}_sample",
+            group=f"Category {n % tasks % 2}",
+            instruction=f"Name the number of task {n % tasks}.",
+            input=str(n),
+            references=(f"the number {n}", f"number {n} in words"),
+        )
+        for n in sorted(range(count), key=lambda n: n % tasks)
+    )
+
+
+def stored_suite(
+    made: Sequence[EvalItem],
+    answer: Callable[[str, EvalItem], str] = lambda name, item: "the number" if name == "base" else item.references[0],
     models: Sequence[str] = ("base", "tuned"),
-    made: tuple[EvalItem, ...] = (),
-) -> Results:
-    """Results of made-up answers, measured."""
-    contenders = tuple(
-        Contender(name=n, adapter=Path("train/adapter") if place else None, digest="d" * place) for place, n in enumerate(models)
-    )
-    prompted = tuple(Prompted(item=item, prompt="p", cut=False) for item in made or items(count))
-    predictions = tuple(
-        Prediction(item_id=one.item.id, model=name, text=answer(name, one.item), hit_limit=False, output_tokens=3)
-        for one in prompted
-        for name in models
-    )
-    return measure(42, contenders, prompted, predictions)
+    **facts: Any,
+) -> StoredSuite:
+    """Made-up answers, scored; a model called base answers worse than the others."""
+    kind = "superni" if made[0].suite == "superni" else "user_oriented"
+    texts = {name: [answer(name, item) for item in made] for name in models}
+    scored = score_items(made, texts)
+    return StoredSuite(
+        facts={
+            "name": made[0].suite, "kind": kind, "source": "shipped", "digest": "ab" * 32, "max_tokens": 20, "cut_inputs": 0,
+            "prompt_tokens": 1024 if kind == "superni" else None, "cut": "input" if kind == "superni" else None, "counts": {},
+        } | facts,
+        prompted=tuple(Prompted(item=item, prompt=f"prompt of {item.id}", cut=False) for item in made),
+        answers={
+            name: tuple(
+                Answer(text=text, hit_limit=False, output_tokens=3, rouge_l=float(r), exact_match=bool(e))
+                for text, r, e in zip(given, scored[name].rouge_l, scored[name].exact, strict=True)
+            )
+            for name, given in texts.items()
+        },
+    )  # fmt: skip
+
+
+def evaluated(
+    run: Path,
+    suites: Sequence[StoredSuite] | None = None,
+    models: Sequence[str] = ("base", "tuned"),
+    *,
+    statistics: dict[str, Any] | None = None,
+    contamination: list[dict[str, Any]] | None = None,
+    scripted: bool = False,
+    digests: dict[str, str] | None = None,
+) -> Path:
+    """`<run>/evaluate`, finished, with stored results and no report."""
+    stage = run / "evaluate"
+    stage.mkdir(parents=True, exist_ok=True)
+    trained = {"examples": 78, "seed_examples": 48, "sources": [{"name": "seeds", "kind": "seeds", "rows": 48, "weight": 1.0}]}
+    facts = {
+        name: {
+            "role": "self_inst" if place else "base",
+            "adapter": f"train/{name}" if place else None,
+            "digest": (digests or {}).get(name, f"{name}-digest"),
+            "training": trained if place else None,
+        }
+        for place, name in enumerate(models)
+    }
+    write(
+        stage,
+        model={
+            "title": "tiny", "reference": "models/tiny", "source": "local", "fingerprint": "f" * 64,
+            "architecture": "LlamaForCausalLM",
+        },
+        scripted=scripted,
+        seed=42,
+        models=facts,
+        suites=suites if suites is not None else (stored_suite(items(6)), stored_suite(superni_items(9))),
+        statistics=statistics,
+        contamination=contamination,
+    )  # fmt: skip
+    settings = {
+        "run.seed": {"value": 42, "origin": "default"},
+        "train.epochs": {"value": 3, "origin": "--set"},
+        "evaluate.examples": {"value": 2, "origin": "configs/tiny.yaml:24"},
+    }
+    (stage / "config.json").write_text("{}", encoding="utf-8")
+    (stage / "manifest.json").write_text(json.dumps(manifest("evaluate", {}, settings=settings)), encoding="utf-8")
+    return run

@@ -17,13 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from self_instruct import commandline, hardware, journal, rundir, seedbank
+from self_instruct import commandline, hardware, journal, readers, rundir, seedbank
 from self_instruct.errors import ConfigError, DataError, SelfInstructError
 from self_instruct.loading import Loaded, load
 from self_instruct.models import Model
 from self_instruct.runlog import Metrics, Progress, log
 from self_instruct.settings import reads, shaping
-from self_instruct.train import readers, session, trackers
+from self_instruct.train import session, trackers
 from self_instruct.train.masking import MINIMUM_LENGTH
 from self_instruct.train.session import Gathered
 

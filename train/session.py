@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from self_instruct import __version__, journal, rundir
 from self_instruct.errors import ConfigError
 from self_instruct.models import Model, load_tokenizer
+from self_instruct.readers import Source
 from self_instruct.records import ChatExample, SeedTask
 from self_instruct.runlog import log
 from self_instruct.settings import Settings, shaping
@@ -83,7 +84,7 @@ class Training:
         return loop.fit(self.stepper, self.accelerator, one.preparation, one.data, one.settings.train, checkpoints, **seen)
 
 
-def gather(settings: Settings, model: Model, limit: int, found: Sequence[sources.Source], seeds: Sequence[SeedTask]) -> Gathered:
+def gather(settings: Settings, model: Model, limit: int, found: Sequence[Source], seeds: Sequence[SeedTask]) -> Gathered:
     """The rows of all sources and the seeds, without those that can't be trained on. Raises DataError where none is left, and
     ConfigError where the model can't be trained as the settings say."""
     train, tokenizer = settings.train, load_tokenizer(model.path)
@@ -296,7 +297,9 @@ def manifest(training: Training, state: State) -> dict[str, Any]:
             "seed_examples": data.seed_examples,
             "held_out": len(data.held_out),
             "dropped": data.drops,
-            "sources": [{"name": name, "rows": rows, "weight": passes[name]} for name, rows in data.counts.items()],
+            "sources": [
+                {"name": name, "kind": data.kinds[name], "rows": rows, "weight": passes[name]} for name, rows in data.counts.items()
+            ],
         },
         "settings": shaping(gathered.settings, "train"),
         "dtype": gathered.dtype[0],

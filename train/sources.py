@@ -8,25 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from self_instruct import randomness
 from self_instruct.errors import DataError
+from self_instruct.readers import Source, source
 from self_instruct.records import ChatExample, Example, PromptExample, SeedTask, TrainingExample
 
 SEEDS = "seeds"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """The rows of one place. `instructions` has for each row the text of its task: rows of one are held out together."""
-
-    name: str
-    kind: str
-    examples: tuple[Example, ...]
-    instructions: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +33,7 @@ class Dropped:
 class Sources:
     """What is trained on, seeds first, with each example's source and its passes in an epoch; what is held out; what was dropped.
 
-    `examples`, `weights` and `names` go together.
+    `examples`, `weights` and `names` go together; `kinds` gives the kind of each source by its name.
     """
 
     examples: tuple[Example, ...]
@@ -50,6 +41,7 @@ class Sources:
     names: tuple[str, ...]
     held_out: tuple[Example, ...]
     dropped: tuple[Dropped, ...]
+    kinds: Mapping[str, str]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -74,21 +66,6 @@ def from_seeds(tasks: Iterable[SeedTask]) -> tuple[TrainingExample, ...]:
         for task in tasks
         for number, instance in enumerate(task.instances)
     )
-
-
-def source(name: str, kind: str, examples: Iterable[Example]) -> Source:
-    """A source whose rows' tasks are told by the rows themselves."""
-    rows = tuple(examples)
-    return Source(name=name, kind=kind, examples=rows, instructions=tuple(instruction(row) for row in rows))
-
-
-def instruction(example: Example) -> str:
-    """The text of a row's task: its instruction, a verbatim prompt whole, what the user of a conversation says first."""
-    if isinstance(example, TrainingExample):
-        return example.instruction
-    if isinstance(example, PromptExample):
-        return example.prompt
-    return next((content for role, content in example.messages if role == "user"), "")
 
 
 def answer(example: Example) -> str:
@@ -156,6 +133,7 @@ def combine(
         names=tuple(name for _, name, _, _ in training),
         held_out=tuple(row for row, name, _, task in kept if name != SEEDS and task in out),
         dropped=tuple(dropped),
+        kinds={one.name: one.kind for one in given},
     )
 
 

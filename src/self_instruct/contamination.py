@@ -12,12 +12,28 @@ from hashlib import blake2b
 
 import numpy as np
 
-from self_instruct.novelty import NoveltyIndex, tokenize
+from self_instruct.novelty import SORTED_FROM, NoveltyIndex, tokenize
 from self_instruct.records import EvalItem
 
 WORDS = 13
 ROUGE_L = 0.7
 _LAST_BITS = 1e-9  # an F1 of exactly 7/10 may come out a little lower in floats; the next lower F1 lies much further away
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """All that a text has in common with evaluation tasks, each way by itself.
+
+    `rouge_l`: the highest F1 with one of their texts, 0 to 1. `items`: the ids of the items that it overlaps in any of the ways;
+    `detail` says which part of the first and how, empty where there is none.
+    """
+
+    by_equal: bool
+    by_thirteen_words: bool
+    by_rouge_l: bool
+    rouge_l: float
+    items: tuple[str, ...]
+    detail: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,24 +51,31 @@ class Contamination:
     """
 
     def __init__(self, items: Iterable[EvalItem] = ()) -> None:
-        self._names: list[tuple[str, str]] = []  # of each text: its item and part
+        self._names: list[tuple[str, str]] = []  # of each text: its first item and part
+        self._items: list[list[str]] = []  # of each text: all its items
         self._equal: dict[str, int] = {}
         self._runs: dict[bytes, int] = {}  # a hash of each run of 13 words: the first text with it
+        self._more: dict[bytes, list[int]] = {}  # the other texts with it
         self._index = NoveltyIndex()
         postings: dict[str, list[int]] = {}
         lengths: list[int] = []
         for item in items:
             for part, text in (("instruction", item.instruction), ("input", item.input)):
                 plain, number = _plain(text), len(self._names)
-                if not plain or plain in self._equal:
+                if not plain:
+                    continue
+                if plain in self._equal:
+                    self._items[self._equal[plain]].append(item.id)
                     continue
                 words = tokenize(text)
                 self._names.append((item.id, part))
+                self._items.append([item.id])
                 lengths.append(len(words))
                 self._equal[plain] = number
                 self._index.add(str(number), text)
                 for run in _runs(words):
-                    self._runs.setdefault(run, number)
+                    if self._runs.setdefault(run, number) != number:
+                        self._more.setdefault(run, []).append(number)
                 for word in set(words):
                     postings.setdefault(word, []).append(number)
         self._postings = {word: np.array(numbers, np.int32) for word, numbers in postings.items()}
@@ -72,6 +95,32 @@ class Contamination:
             if nearest.score >= ROUGE_L - _LAST_BITS:
                 return self._overlap(int(nearest.id), f"ROUGE-L {nearest.score:.4f}")
         return None
+
+    def measure(self, text: str) -> Measured:
+        """All overlaps of `text`, where `find` stops at the first. A full stop that `text` ends with doesn't make it unequal."""
+        plain, words = _plain(text), tokenize(text)
+        equal = [self._equal[one] for one in {plain, plain.removesuffix(".")} if one in self._equal]
+        shared = [number for run in _runs(words) for number in self._with(run)]
+        nearest = self._index.nearest(text, SORTED_FROM)  # exact at about the price of `_may_be_near`
+        near = [int(one.id) for one in nearest if one.score >= ROUGE_L - _LAST_BITS]
+        if len(near) == SORTED_FROM:  # there may be more
+            near += np.flatnonzero(self._index.scores(text) >= ROUGE_L - _LAST_BITS).tolist()
+        numbers = dict.fromkeys([*sorted(equal), *shared, *near])
+        highest = nearest[0].score if nearest else 0.0
+        how = "equal" if equal else f"{WORDS} words in a row" if shared else f"ROUGE-L {highest:.4f}"
+        return Measured(
+            by_equal=bool(equal),
+            by_thirteen_words=bool(shared),
+            by_rouge_l=bool(near),
+            rouge_l=highest,
+            items=tuple(dict.fromkeys(item for number in numbers for item in self._items[number])),
+            detail=f"{self._names[next(iter(numbers))][1]}: {how}" if numbers else "",
+        )
+
+    def _with(self, run: bytes) -> Sequence[int]:
+        """The texts that have a run of 13 words."""
+        first = self._runs.get(run)
+        return () if first is None else (first, *self._more.get(run, ()))
 
     def _overlap(self, number: int, what: str) -> Overlap:
         item_id, part = self._names[number]

@@ -117,7 +117,18 @@ class NoveltyIndex:
             )  # fmt: skip
         return best.tolist(), scores.tolist(), total
 
+    def scores(self, text: str) -> Any:
+        """The score of a text with each entry in the order they were added, float64 (entries,); by numpy, whatever their number."""
+        known = self._vocabulary.get
+        return self._every(np.array([known(word, -1) for word in tokenize(text)], np.int32))[0]
+
     def _by_numpy(self, tokens: Any, count: int) -> tuple[list[int], list[float], float]:
+        scores, total = self._every(tokens)
+        best = np.argsort(-scores, kind="stable")[:count]
+        return best.tolist(), scores[best].tolist(), total
+
+    def _every(self, tokens: Any) -> tuple[Any, float]:
+        """Each entry's score, and their sum."""
         table = _table(len(tokens))
         counts = np.zeros(len(table), np.int64)
         scores = np.zeros(len(self._ids))
@@ -127,10 +138,9 @@ class NoveltyIndex:
             scores[bank.entries[: bank.places]] = table[keys]
         long_scores = _long_scores(self._long, tokens.tolist())
         scores[self._long.entries[: self._long.size]] = long_scores
-        best = np.argsort(-scores, kind="stable")[:count]
         # One by one and in this order, as the kernel adds them.
         total = np.cumsum(np.concatenate([counts * table, long_scores]))[-1]
-        return best.tolist(), scores[best].tolist(), float(total)
+        return scores, float(total)
 
 
 def _lcs(bank: Bank, tokens: Any) -> Any:

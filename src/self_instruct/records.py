@@ -181,10 +181,15 @@ Example = TrainingExample | PromptExample | ChatExample
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvalItem:
-    """One evaluation task: an instruction, its input (may be empty) and its accepted answers."""
+    """One item to answer: an instruction, its input (may be empty) and its accepted answers.
+
+    `suite` names the evaluation set, in which `id` is unique. `task` is what the item is an instance of: items of one task
+    are no independent draws. `group` is its category (SuperNI) or application (user-oriented).
+    """
 
     id: str
     suite: str
+    task: str
     group: str
     instruction: str
     input: str

@@ -17,6 +17,7 @@ from self_instruct.errors import DataError
 from self_instruct.loading import shipped
 from self_instruct.records import EvalItem, Instance, SeedTask
 
+SHIPPED = "shipped"
 MINIMUM_SEEDS = 8  # a prompt shows 8 (paper, section 2.2)
 # pydantic's kinds of error in the words of a person who writes tasks.
 PLAIN = {"missing": "missing", "string_pattern_mismatch": "blank", "string_too_short": "empty", "too_short": "an empty list"}
@@ -65,8 +66,8 @@ def seed_file(path: str | None) -> Path:
 
 
 def user_oriented_file(path: str | None) -> Path:
-    """The file of user-oriented tasks that a setting names; `None` is the set that ships."""
-    return Path(path) if path is not None else shipped("seeds/user_oriented.jsonl")
+    """The file of user-oriented tasks that a setting names; `None` and `shipped` are the set that ships."""
+    return Path(path) if path not in (None, SHIPPED) else shipped("seeds/user_oriented.jsonl")
 
 
 def load_seeds(path: str | None = None) -> tuple[SeedTask, ...]:
@@ -95,8 +96,10 @@ def load_seeds(path: str | None = None) -> tuple[SeedTask, ...]:
     return tuple(tasks)
 
 
-def load_user_oriented(path: str | None = None) -> tuple[EvalItem, ...]:
-    """User-oriented evaluation tasks in file order, one item an instance; `None` is the set that ships.
+def load_user_oriented(path: str | None = None, suite: str = "user_oriented") -> tuple[EvalItem, ...]:
+    """User-oriented evaluation tasks in file order, one item an instance; `None` and `shipped` are the set that ships.
+
+    `suite` is the name that the items' evaluation set gets.
 
     Raises DataError for a missing or malformed file or a task given twice.
     """
@@ -111,7 +114,8 @@ def load_user_oriented(path: str | None = None) -> tuple[EvalItem, ...]:
             items.append(
                 EvalItem(
                     id=identity,
-                    suite="user_oriented",
+                    suite=suite,
+                    task=row.id,
                     group=row.motivation_app,
                     instruction=_normal(row.instruction),
                     input=_normal(instance.input),
@@ -132,6 +136,7 @@ def load_evaluation(path: Path) -> tuple[EvalItem, ...]:
         EvalItem(
             id=row.id,
             suite=path.stem,
+            task=row.id,
             group="",
             instruction=_normal(row.instruction),
             input=_normal(instance.input),

@@ -165,6 +165,27 @@ class GenerateSettings(Section):
         return self
 
 
+class SuperNISettings(Section):
+    """Super-NaturalInstructions, the paper's first experiment (method.md, "SuperNI scoring, exactly")."""
+
+    folder: Annotated[
+        str | None, place("A clone of natural-instructions (`splits/`, `tasks/`); none leaves SuperNI out.", "superni")
+    ] = None
+    split: Annotated[
+        str, shape("The list of tasks is `splits/<this>/test_tasks.txt` (paper: `default`).", pattern=r"^[\w.-]+$")
+    ] = "default"
+    instances: Annotated[int, shape("The first so many instances of each task (paper: 100).", ge=1)] = 100
+    prompt_tokens: Annotated[int, shape("Longest prompt in tokens (reference evaluation: 1,024).", ge=16)] = 1024
+    cut: Annotated[
+        Literal["input", "official"],
+        shape(
+            "A prompt that is too long loses the end of its input, so that the cue survives, or its own end with the cue, as in "
+            "the reference evaluation."
+        ),
+    ] = "input"
+    max_tokens: Annotated[int, shape("New tokens at most (reference evaluation: 128).", ge=1)] = 128
+
+
 class EvaluateSettings(Section):
     """Measuring the tuned model against its base."""
 
@@ -172,11 +193,24 @@ class EvaluateSettings(Section):
         tuple[str, ...] | None, place("LoRA folders to compare with the base; none is `<run.dir>/train/adapter`.", "adapter")
     ] = None
     user_oriented: Annotated[
-        str | None, place("User-oriented tasks, JSON Lines in the authors' format; none is the set that ships.", "user_oriented")
+        str | tuple[str, ...],
+        place(
+            "Files of user-oriented tasks, JSON Lines in the authors' format, each an evaluation set of its own; `shipped` is the "
+            "set that ships. Empty leaves them out.",
+            "user_oriented",
+        ),
+    ] = "shipped"
+    max_items: Annotated[int | None, shape("The first so many tasks of each such file only; none is all.", ge=1)] = None
+    max_tokens: Annotated[int, shape("New tokens at most of a user-oriented task's answer (method: 512).", ge=1)] = 512
+    superni: SuperNISettings = SuperNISettings()
+    cache: Annotated[
+        str | None,
+        runtime(
+            "Folder of answers that runs share, by model, adapter, prompt and parameters, so that nothing is generated twice; none "
+            "is `answers` in the user's cache folder of self-instruct."
+        ),
     ] = None
-    max_items: Annotated[int | None, shape("Evaluate the first so many tasks only; none is all.", ge=1)] = None
-    max_tokens: Annotated[int, shape("New tokens at most (method: 512).", ge=1)] = 512
-    examples: Annotated[int, shape("Example outputs in the report.", ge=0)] = 8
+    examples: Annotated[int, runtime("Example outputs of each evaluation set in the report.", ge=0)] = 8
 
 
 class EngineSettings(Section):

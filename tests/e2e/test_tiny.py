@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import sample_runs
+
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.e2e
 BIN = Path(sys.executable).parent
@@ -30,7 +32,10 @@ def tiny_run(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     flags = ("--config", "configs/tiny.yaml", "--out", str(out))
     stage("python", "generate", *flags)
     stage("accelerate", "launch", "train", *flags)
-    stage("python", "evaluate", *flags)
+    tasks = sample_runs.clone(out.parent / "natural-instructions")
+    # A cache of its own: else a second run of the tests would ask the engine nothing.
+    own = ("--set", f"evaluate.superni.folder={tasks}", "--set", f"evaluate.cache={out.parent / 'cache'}")
+    stage("python", "evaluate", *flags, *own)
     return out
 
 
@@ -61,10 +66,16 @@ def test_the_adapter_loads_with_peft_and_changes_the_answers(tiny_run: Path) -> 
 
 def test_the_report_puts_base_and_tuned_side_by_side(tiny_run: Path) -> None:
     folder = tiny_run / "evaluate" / "report"
-    text = (folder / "report.md").read_text(encoding="utf-8")
     numbers = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    assert "base" in text and "tuned" in text
-    assert {"base", "tuned"} <= set(json.dumps(numbers).replace('"', " ").split())
+    assert [(suite["name"], suite["items"]) for suite in numbers["suites"]] == [("user_oriented", 4), ("superni", 6)]
+    for suite in numbers["suites"]:
+        assert [model["model"] for model in suite["models"]] == ["base", "tuned"]
+    assert numbers["answering"][0]["requests"] == 2 * (4 + 6)
+    assert numbers["statistics"][0]["found"]["verb_noun"] and numbers["contamination"][0]["sets"]
+    page, text = (folder / "report.html").read_text("utf-8"), (folder / "report.md").read_text("utf-8")
+    for name in ("figure-3", "figure-4", "figure-5", "figure-6", "figure-7"):
+        assert f"({name}.svg)" in text and (folder / f"{name}.svg").is_file()
+    assert page.count("<svg") >= 8
 
 
 def test_a_finished_run_is_not_done_again(tiny_run: Path, snapshot_of: Callable[[Path], dict[str, int]]) -> None:

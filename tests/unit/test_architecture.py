@@ -30,6 +30,7 @@ PURE = (
     "train.masking",
     "train.batching",
     "evaluate.scoring",
+    "evaluate.intervals",
     "evaluate.comparison",
 )
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from self_instruct.contamination import ROUGE_L, WORDS, Contamination
-from self_instruct.novelty import NoveltyIndex
+from self_instruct.novelty import SORTED_FROM, NoveltyIndex
 from self_instruct.records import EvalItem
 from self_instruct.seedbank import load_evaluation, load_seeds, load_user_oriented
 
@@ -17,7 +17,7 @@ LETTER = "one two three four five six seven eight nine ten eleven twelve thirtee
 
 
 def item(id: str, instruction: str, input: str = "") -> EvalItem:
-    return EvalItem(id=id, suite="mine", group="", instruction=instruction, input=input, references=("x",))
+    return EvalItem(id=id, suite="mine", task="t", group="", instruction=instruction, input=input, references=("x",))
 
 
 def detail(contamination: Contamination, text: str) -> str | None:
@@ -85,3 +85,56 @@ def test_the_authors_sets_overlap_where_they_are_known_to(shared_data: Path) -> 
         "seed_task_48": "user_oriented_task_89, instruction: equal",
         "seed_task_74": "user_oriented_task_32, instruction: ROUGE-L 0.7059",
     }
+
+
+def measured(contamination: Contamination, text: str) -> tuple[bool, bool, bool, tuple[str, ...]]:
+    found = contamination.measure(text)
+    return found.by_equal, found.by_thirteen_words, found.by_rouge_l, found.items
+
+
+def test_each_way_is_measured_by_itself_and_every_item_told() -> None:
+    inside = " ".join(LETTER.split()[1 : 1 + WORDS])
+    contamination = Contamination(
+        [
+            item("a", "Count on", LETTER),
+            item("b", "Count on", f"zero zero zero zero zero zero {inside} zero zero zero zero zero"),
+            item("c", "列出 五条 河流", "count  ON"),
+            item("d", "p q r s t u v w x y"),
+        ]
+    )
+    assert measured(contamination, LETTER) == (True, True, True, ("a", "b"))
+    assert measured(contamination, f"{'so ' * 90}{inside}") == (False, True, False, ("a", "b"))
+    assert measured(contamination, "count on.") == (True, False, True, ("a", "b", "c"))
+    assert measured(contamination, "列出 五条 河流") == (True, False, False, ("c",))
+    assert measured(contamination, "p q r s t u v") == (False, False, True, ("d",))
+    assert measured(contamination, "q r s t") == (False, False, False, ())
+    found = contamination.measure("q r s t")
+    assert (found.rouge_l, found.detail) == (pytest.approx(8 / 14), "")
+    details = [contamination.measure(text).detail for text in ("count on", f"so so {inside}", "p q r s t u v")]
+    assert details == ["instruction: equal", "input: 13 words in a row", "instruction: ROUGE-L 0.8235"]
+
+
+def test_every_near_text_counts_however_many_there_are() -> None:
+    near = [item(str(number), f"a b c d e f g h i {number}") for number in range(SORTED_FROM + 9)]
+    contamination = Contamination([*near, item("other", "p q r s t u v w x y")])
+    found = contamination.measure("a b c d e f g h i j")
+    assert sorted(found.items, key=int) == [one.id for one in near] and found.by_rouge_l
+
+
+@pytest.mark.parametrize("text", ["", " \n", "?", "."])
+def test_nothing_has_nothing_in_common(text: str) -> None:
+    for contamination in (Contamination(), Contamination([item("a", "Sort the list", "")])):
+        assert measured(contamination, text) == (False, False, False, ()) and contamination.measure(text).rouge_l == 0
+
+
+@given(items=st.lists(TEXTS, max_size=6), text=TEXTS)
+def test_what_is_measured_is_what_is_found(items: list[str], text: str) -> None:
+    contamination = Contamination([item(str(number), one) for number, one in enumerate(items)])
+    found, measured = contamination.find(text), contamination.measure(text)
+    assert (found is not None) == bool(measured.items) == (measured.by_equal or measured.by_thirteen_words or measured.by_rouge_l)
+    index = NoveltyIndex()
+    index.extend((str(number), one) for number, one in enumerate(items))
+    scores = index.scores(text).tolist()
+    assert measured.rouge_l == max(scores, default=0.0)
+    assert {id for id in measured.items if scores[int(id)] < ROUGE_L - 1e-9} == set()
+    assert {str(number) for number, score in enumerate(scores) if score > ROUGE_L - 1e-9} <= set(measured.items)

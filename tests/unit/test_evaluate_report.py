@@ -1,23 +1,58 @@
-"""The report: its content, that JSON and Markdown agree, and that any text is safe in it."""
+"""The report: what it says of a run, that its three files agree, and what it says where something wasn't run."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import sample_runs
-from self_instruct.evaluate import figures, report, report_markdown
-from self_instruct.evaluate.comparison import Results
+from self_instruct.errors import RunFolderError
+from self_instruct.evaluate import document_html, document_markdown, figures, paper, report
 from self_instruct.records import EvalItem
-from self_instruct.settings import Settings
 
-MODEL = {"reference": "tiny", "source": "local", "fingerprint": "f00d", "architecture": "LlamaForCausalLM"}
-HEADINGS = ["## Results", "## Data", "## Training", "## Example outputs", "## Provenance", "## What these numbers don't say"]
+SECTIONS = [
+    "## User-oriented instructions",
+    "## SuperNI",
+    "## Table 3: zero-shot on SuperNI, the paper's models and ours",
+    "## The instruction data: Tables 1 and 2, Figures 3 to 5",
+    "## What people said: Figures 6 and 7",
+    "## Contamination: training data against the evaluation sets",
+    "## Generation",
+    "## Training",
+    "## Example outputs",
+    "## Provenance",
+    "## What these numbers don't say",
+]
+E = {"value": 0.25, "low": 0.125, "high": 0.5}
+VERBS: dict[str, Any] = {
+    "pairs": 12, "of": 20, "share": E, "verbs": 7, "top": [{"verb": "write", "count": 5, "nouns": [["story", 3], ["poem", 2]]}],
+    "top_count": 5, "top_share": E,
+}  # fmt: skip
+LENGTHS = {"texts": 20, "mean": 14.25, "median": 13.0, "p10": 8.0, "p90": 22.0, "longest": 52, "counts": [[10, 12], [20, 8]]}
+STATISTICS: dict[str, Any] = {
+    "format": 1,
+    "corpus": {"place": "x", "kind": "corpus", "sha256": "c" * 64},
+    "counts": {
+        "instructions": 20, "classification": 5, "labelled": 20, "instances": 30, "empty_inputs": 12, "repeated_instructions": 0,
+        "without_instance": 1,
+    },
+    "shares": {"classification": E, "empty_inputs": {"value": 0.4, "low": 0.25, "high": 0.575}},
+    "lengths": {"instruction": LENGTHS, "input": LENGTHS | {"mean": 6.9}, "output": LENGTHS | {"mean": 8.2}},
+    "verb_noun": {"parser": "en_core_web_sm 3.8.0", "authors": VERBS | {"pairs": 9}, "corrected": VERBS},
+    "nearest_seed": {
+        "seeds": 175, "mean": 0.2345, "median": 0.2, "equal": 1, "edges": [n / 20 for n in range(21)], "counts": [1] * 20,
+    },
+}  # fmt: skip
+CONTAMINATION = [
+    {
+        "set": "superni", "items": 9, "rows": 78, "overlapping_rows": 2, "share": E, "equal": 1, "thirteen_words": 1, "rouge_l": 2,
+        "highest": 0.912, "items_touched": 3, "examples": [{"row": "r1", "text": "Do it.", "item": "i1", "detail": "equal"}],
+    }
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -26,200 +61,227 @@ def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "available", lambda: False)
 
 
-def write(place: Path, results: Results | None = None, /, **settings: Any) -> tuple[str, dict[str, Any]]:
-    """The report of the run folder `place`: Markdown and JSON."""
-    stage = place / "evaluate"
-    stage.mkdir(parents=True, exist_ok=True)
-    manifest = sample_runs.manifest("evaluate")
-    made = report.write(stage, Settings.model_validate(settings), manifest, MODEL, results or sample_runs.results())
-    assert made == stage / "report" / "report.md"
-    return made.read_text(encoding="utf-8"), json.loads(made.with_suffix(".json").read_text(encoding="utf-8"))
+def written(run: Path, **made: Any) -> tuple[str, dict[str, Any]]:
+    """The report of an evaluated run: Markdown and JSON."""
+    sample_runs.evaluated(run, **made)
+    place = report.write_run(run, 2)
+    assert place == run / "evaluate" / "report" / "report.html"
+    return place.with_suffix(".md").read_text("utf-8"), json.loads(place.with_suffix(".json").read_text("utf-8"))
 
 
-def full_run(run: Path) -> Path:
+def full_run(run: Path) -> tuple[str, dict[str, Any]]:
     sample_runs.generated(run)
     sample_runs.trained(run)
     sessions = run / "evaluate" / "journal" / "sessions.jsonl"
     sessions.parent.mkdir(parents=True)
     sessions.write_text(
-        '{"requests": 8, "output_tokens": 100, "seconds": 8.0}\n{"requests": 4, "output_tokens": 50, "seconds": 4.5}\n'
+        '{"requests": 8, "output_tokens": 100, "seconds": 8.0, "cached": 0}\n'
+        '{"requests": 4, "output_tokens": 50, "seconds": 4.5, "cached": 7}\n'
     )
-    return run
+    return written(run, statistics=STATISTICS, contamination=CONTAMINATION)
 
 
 def section(text: str, heading: str) -> str:
     return text.split(f"\n{heading}\n", 1)[1].split("\n## ", 1)[0]
 
 
+def table_row(text: str, first: str) -> list[str]:
+    """The cells of the table row that begins with a cell."""
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {first} |")]
+    return [cell.strip() for cell in line.strip("|").split(" | ")]
+
+
 def test_the_sections_in_order(tmp_path: Path) -> None:
-    text, _ = write(full_run(tmp_path))
+    text, _ = full_run(tmp_path)
     assert text.startswith("# Self-Instruct report: tiny\n")
-    assert [line for line in text.splitlines() if line.startswith("## ")] == HEADINGS
+    assert [line for line in text.splitlines() if line.startswith("## ")] == SECTIONS
     assert "scripted" not in text
 
 
-def test_the_summary_says_what_was_measured(tmp_path: Path) -> None:
-    text, tree = write(tmp_path)
-    (one,) = tree["comparisons"]
-    assert one["model_rouge_l"] == 100.0
+def test_html_markdown_and_json_hold_the_same_numbers(tmp_path: Path) -> None:
+    """Both pages are made of the tree's blocks, and the tree is what the JSON is."""
+    text, tree = full_run(tmp_path)
+    blocks = report.render(tree)
+    assert document_markdown.render(blocks) == text
+    page = (tmp_path / "evaluate/report/report.html").read_text("utf-8")
+    assert page == document_html.render(tree["title"], blocks)
+    numbers = re.findall(r"\d[\d,]*\.\d+", text)
+    assert len(numbers) > 100
+    assert [one for one in numbers if one not in page] == []
+
+
+def test_the_verdict_stands_on_top(tmp_path: Path) -> None:
+    text, tree = written(tmp_path)
+    one = tree["suites"][1]["comparisons"][0]["rouge_l"]
+    top = text.split("\n## ")[0]
+    assert "9 items of 3 tasks" in top and f"+{one['value']:.2f}" in top
+    assert f"95 % interval +{one['low']:.2f} to +{one['high']:.2f}" in top
+    assert "tuned is closer to the references than base" in top
+
+
+def answers(base: str, tuned: str | None = None) -> Any:
+    return lambda name, item: base if name == "base" else tuned if tuned is not None else item.references[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "count", "said"),
+    [
+        (lambda name, item: item.references[0] if name == "base" else "x", 6, "is further from the references than base"),
+        (answers("the number", "the number!"), 6, "It includes 0"),
+        (answers("the number"), 1, "Too few items for an interval."),
+        (answers("same", "same"), 6, "every answer of tuned is base's: the adapter does nothing, or wasn't applied"),
+    ],
+)
+def test_verdicts_of_other_kinds(tmp_path: Path, answer: Any, count: int, said: str) -> None:
+    text, _ = written(tmp_path, suites=[sample_runs.stored_suite(sample_runs.items(count), answer)])
+    assert said in text.split("\n## ")[0]
+
+
+def test_one_model_alone(tmp_path: Path) -> None:
+    made = [sample_runs.stored_suite(sample_runs.items(3), models=["base"])]
+    text, tree = written(tmp_path, suites=made, models=["base"])
+    assert "Only one model was measured: nothing is compared." in text
+    assert tree["suites"][0]["comparisons"] == []
+
+
+def test_several_models_are_compared_pair_by_pair(tmp_path: Path) -> None:
+    names = ["base", "tuned", "lora"]
+    made = [sample_runs.stored_suite(sample_runs.superni_items(9), lambda name, item: f"number {name}", models=names)]
+    text, tree = written(tmp_path, suites=made, models=names)
+    pairs = [(one["base"], one["model"]) for one in tree["suites"][0]["comparisons"]]
+    assert pairs == [("base", "tuned"), ("base", "lora"), ("tuned", "lora")]
     assert (
-        f"**tuned** against base on 6 user-oriented tasks: ROUGE-L {one['base_rouge_l']:.2f} → 100.00, "
-        f"difference {one['difference']:+.2f} [{one['low']:+.2f}, {one['high']:+.2f}]. "
-        "The interval leaves out 0: on tasks like these, tuned is closer to the references." in text
+        "| category | tasks | items | ROUGE-L, base | ROUGE-L, tuned | ROUGE-L, lora | tuned minus base | lora minus base |" in text
     )
 
 
-def test_a_worse_adapter_and_an_unclear_one_are_called_so(tmp_path: Path) -> None:
-    worse, _ = write(tmp_path / "a", sample_runs.results(answer=lambda n, item: item.references[0] if n == "base" else "x"))
-    assert "on tasks like these, base is closer to the references." in worse
-    same, tree = write(tmp_path / "b", sample_runs.results(answer=lambda name, item: f"the number{'!' * len(name)}"))
-    assert "difference +0.00 [+0.00, +0.00]. The interval holds 0: these tasks don't tell" in same
-    assert (tree["comparisons"][0]["wins"], tree["comparisons"][0]["ties"]) == (0, 6)
-    assert "Every answer" not in same
-    single, tree = write(tmp_path / "c", sample_runs.results(1))
-    assert "on 1 user-oriented task: ROUGE-L" in single
-    assert "One task is too few for an interval." in single
-    assert tree["comparisons"][0]["low"] is None
-
-
-def test_an_adapter_that_changes_no_answer_is_called_so(tmp_path: Path) -> None:
-    text, tree = write(tmp_path, sample_runs.results(answer=lambda name, item: "the number"))
-    assert tree["comparisons"][0]["same"] == 6
-    assert "**Every answer of tuned is the base's: the adapter does nothing, or wasn't applied.** **tuned** against" in text
-
-
-def test_base_alone_and_several_adapters(tmp_path: Path) -> None:
-    alone, _ = write(tmp_path / "a", sample_runs.results(models=["base"]))
-    assert "**base** on 6 user-oriented tasks: ROUGE-L" in alone
-    assert "No adapter was compared." in alone
-    several, tree = write(
-        tmp_path / "b", sample_runs.results(answer=lambda name, _: f"the {name}", models=["base", "tuned", "lora"])
+def test_a_small_superni_isnt_set_beside_published_scores(tmp_path: Path) -> None:
+    text, _ = written(tmp_path)
+    assert (
+        "3 tasks and 9 items; the paper's evaluation has 119 and 11,900. These scores can't be set beside published ones." in text
     )
-    assert "|  | base | tuned | lora |" in several
-    assert [one["model"] for one in tree["comparisons"]] == ["tuned", "lora"]
-    assert len(re.findall(r"^\*\*\w+\*\* against base on 6", several, re.MULTILINE)) == 2
+
+
+def test_categories_and_tasks_with_their_items(tmp_path: Path) -> None:
+    text, tree = written(tmp_path)
+    suite = tree["suites"][1]
+    assert [(row["group"], row["tasks"], row["items"]) for row in suite["by_group"]] == [("Category 0", 2, 6), ("Category 1", 1, 3)]
+    assert [(row["task"], row["items"]) for row in suite["by_task"]] == [(f"task{n}_sample", 3) for n in range(3)]
+    one = suite["by_group"][0]["tuned"]["rouge_l"]
+    assert table_row(text, "Category 0")[4] == f"{one['value']:.2f} \\[{one['low']:.2f}, {one['high']:.2f}\\]"
+    assert table_row(text, "task1_sample")[1:3] == ["Category 1", "3"]
+
+
+def test_what_was_counted_while_loading_is_told(tmp_path: Path) -> None:
+    made = sample_runs.stored_suite(sample_runs.superni_items(9), cut_inputs=2, counts={"instances without a reference": 3})
+    text, _ = written(tmp_path, suites=[made])
+    assert "Counted while loading: instances without a reference: 3; prompts that were cut to fit: 2." in text
+
+
+def test_table_3_has_every_row_of_the_paper_and_ours_by_role(tmp_path: Path) -> None:
+    text, tree = written(tmp_path)
+    table = section(text, SECTIONS[2])
+    lines = [line for line in table.splitlines() if line.startswith("|")][2:]
+    assert len(lines) == len(paper.TABLE_3)
+    for row, line in zip(paper.TABLE_3, lines, strict=True):
+        assert f"| {row.model} |" in line and f"| {row.rouge_l:.1f} |" in line
+        ours = {"base": "base", "self_inst": "tuned"}.get(row.role or "")
+        value = next((m["rouge_l"]["value"] for m in tree["suites"][1]["models"] if m["model"] == ours), None)
+        assert (
+            line.endswith("| not run |" if row.role else "| - |")
+            if value is None
+            else f"| {ours} |" in line and f"{value:.2f}" in line
+        )
+
+
+def test_table_3_without_superni(tmp_path: Path) -> None:
+    text, _ = written(tmp_path, suites=[sample_runs.stored_suite(sample_runs.items(3))])
+    assert "SuperNI wasn't run: set evaluate.superni.folder" in section(text, SECTIONS[2])
 
 
 def test_data_stands_beside_the_papers(tmp_path: Path) -> None:
-    data = section(write(full_run(tmp_path))[0], "## Data")
+    data = section(full_run(tmp_path)[0], SECTIONS[3])
     for row in (
-        "| counts | this run | paper (GPT-3) |",
-        "| instructions accepted | 20 | 52,445 |",
-        "| accepted, % of proposed | 32.3 | - |",
-        "| ROUGE-L F1 with the nearest in the pool, mean | 0.35 | - |",
-        "| classification, % of instructions | 25.0 | 22.1 |",
-        "| instances per instruction | 1.5 | 1.57 |",
-        "| empty inputs, % of instances | 40.0 | 43.5 |",
-        "| instruction | 3 | 5.3 | 15.9 | 5.0 | 2.6 | 8.2 | 9 |",
-        "| instruction | novelty | 40 |",
-        "| instruction | too_short | 2 |",
-        "| instance | empty_output | 7 |",
+        "| instructions | 52,445 | 20 |",
+        "| classification instructions | 11,584 | 5 |",
+        "| their share | 22.1 % | 25.0 % \\[12.5, 50.0\\] |",
+        "| other instructions | 40,861 | 15 |",
+        "| instances | 82,439 | 30 |",
+        "| with an empty input | 35,878 | 12 |",
+        "| mean words, instruction | 15.9 | 14.2 |",
+        "| mean words, non-empty input | 12.7 | 6.9 |",
+        "| Is the output a correct and acceptable response? | 58 % | not run |",
+        "| instructions with a verb and its noun object | 26,559 of 52,445 | 9 of 20 | 12 of 20 |",
+        "| write | 5 | story 3, poem 2 |",
+        "| instruction | 20 | 14.2 | 15.9 | 13.0 | 8.0 | 22.0 | 52 |",
     ):
         assert row in data.splitlines()
-    assert "12,345 prompt tokens, 6,789 output tokens, 98.8 output tokens/s; " in data
-    assert "of the prompt tokens of steps 2 and 3 96.1 % came from the prefix cache. Ended by: target_instructions." in data
+    assert "nearest of 175 seeds: mean 0.234, median 0.200; equal to a seed: 1." in data
 
 
-def test_training_and_speed(tmp_path: Path) -> None:
-    text, _ = write(full_run(tmp_path))
-    training = section(text, "## Training")
-    assert "| 1 | 2.9876 | 1,000 | 20.0 |" in training.splitlines()
-    assert "| 2 | 2.5123 | 1,000 | 20.0 |" in training.splitlines()
-    assert "78 examples (of seed tasks: 48; dropped: duplicates 3, empty 0), 10 steps, 4,884,480 trainable" in training
-    assert "Answering: 12 requests, 150 output tokens in 12.5 s (12.0 tokens/s" in text
+def test_contamination(tmp_path: Path) -> None:
+    text = section(full_run(tmp_path)[0], SECTIONS[5])
+    name = tmp_path.name.replace("_", r"\_") if tmp_path.name.endswith("_") else tmp_path.name
+    assert table_row(text, name)[1:] == ["superni", "78", "2", "25.0 % \\[12.5, 50.0\\]", "1", "1", "2", "0.912", "3 of 9"]
+    assert "Rows of the training data overlap items" in text
+    assert "`r1`: Do it. (`i1`: equal)" in text
+
+
+def test_generation_training_and_speed(tmp_path: Path) -> None:
+    text, _ = full_run(tmp_path)
+    generation, training = section(text, "## Generation"), section(text, "## Training")
+    assert "| accepted, % of proposed | 32.3 |" in generation.splitlines()
+    assert "| prefix cache, % of the prompt tokens of steps 2 and 3 | 96.1 |" in generation.splitlines()
+    assert f"| {tmp_path.name} | instruction | novelty | 40 |" in generation.splitlines()
+    assert "| 1 | 2.9876 | - | 1,000 | 20.0 |" in training.splitlines()
+    assert "78 examples (of seed tasks: 48; held out: -; dropped: duplicates 3, empty 0), 10 steps, 4,884,480" in training
+    assert (
+        "12 requests, 150 output tokens in 12.5 s (12.0 tokens/s, without the engine's start); 7 answers from earlier runs" in text
+    )
 
 
 def test_what_was_not_run_is_said(tmp_path: Path) -> None:
-    text, tree = write(tmp_path)
-    assert section(text, "## Data").strip().startswith("Not run:")
-    assert section(text, "## Training").strip().startswith("Not run:")
-    assert (tree["data"], tree["training"], tree["figures"]) == (None, None, None)
-    assert "No plots: matplotlib isn't installed (extra `report`)." in text
-
-
-def test_a_manifest_without_some_facts_is_reported_with_dashes(tmp_path: Path) -> None:
-    sample_runs.generated(tmp_path, {"accepted": 0, "candidates": 0, "rejected": {}})
-    data = section(write(tmp_path)[0], "## Data")
-    assert "| accepted, % of proposed | - | - |" in data.splitlines()
-    assert "| instances | - | 82,439 |" in data.splitlines()
+    text, tree = written(tmp_path)
+    assert "Not run: no finished generate stage in the run folder." in section(text, SECTIONS[3])
+    assert "| instructions | 52,445 | not run |" in text.splitlines()
+    assert "not measured; the training data isn't known or isn't there any more" in section(text, SECTIONS[5])
+    assert "Not run: no finished train stage" in section(text, "## Training")
+    assert "## Generation" not in text
+    assert (tree["statistics"], tree["training"], tree["generation"]) == ([], [], [])
 
 
 def test_a_scripted_engine_is_announced_on_top(tmp_path: Path) -> None:
-    text, tree = write(tmp_path, model={"engine": "scripted"})
+    text, tree = written(tmp_path, scripted=True)
     assert tree["scripted"]
-    assert text.split("\n\n")[1].startswith("**A scripted engine made these outputs, no model did. The numbers mean nothing")
-
-
-def test_cut_inputs_are_counted(tmp_path: Path) -> None:
-    results = sample_runs.results()
-    assert "were cut" not in write(tmp_path / "a", results)[0]
-    cut = tuple(type(one)(item=one.item, prompt="p", cut=n < 2) for n, one in enumerate(results.prompted))
-    text, tree = write(tmp_path / "b", _with(results, prompted=cut))
-    assert tree["suite"]["cut_inputs"] == 2
-    assert "2 of 6 inputs were cut at their end to fit the model's context." in text
-
-
-def _with(results: Results, **changes: Any) -> Results:
-    fields = {name: getattr(results, name) for name in Results.__dataclass_fields__}
-    return Results(**{**fields, **changes})
-
-
-def test_markdown_is_a_function_of_the_json(tmp_path: Path) -> None:
-    """So every number in it is in the JSON, rounded alike."""
-    text, tree = write(full_run(tmp_path))
-    assert report_markdown.render(tree) == text
-
-
-def test_numbers_of_both_files_are_equal(tmp_path: Path) -> None:
-    text, tree = write(full_run(tmp_path))
-    rows = dict(line.strip("| ").split(" | ", 1) for line in section(text, "## Results").splitlines() if line.count(" | ") == 2)
-    for label, name in {
-        "ROUGE-L F1, mean times 100": "rouge_l",
-        "exact match, %": "exact_match",
-        "empty answers, %": "empty_percent",
-        "stopped by the limit of 512 tokens, %": "hit_limit_percent",
-        "mean length of an answer, words": "mean_words",
-        "tasks": "items",
-    }.items():
-        assert [float(cell) for cell in rows[label].split(" | ")] == [model[name] for model in tree["models"]]
+    assert "a fake for tests: these numbers say nothing about any model" in text.split("\n\n")[1]
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
     full_run(tmp_path)
-    write(tmp_path)
     place = tmp_path / "evaluate" / "report"
     first = {path.name: path.read_bytes() for path in place.iterdir()}
+    assert set(first) == {"report.html", "report.md", "report.json"}
     (place / "leftover.png").write_bytes(b"of an older version")
-    (tmp_path / "evaluate" / ".report.new.tmp").mkdir()  # of a killed process
-    write(tmp_path)
+    report.write_run(tmp_path, 2)
     assert {path.name: path.read_bytes() for path in place.iterdir()} == first
-    assert sorted(path.name for path in place.parent.iterdir()) == ["journal", "report"]
 
 
-def test_every_answer_is_kept_with_its_scores(tmp_path: Path) -> None:
-    write(tmp_path)
-    rows = [json.loads(line) for line in (tmp_path / "evaluate/report/answers.jsonl").read_text("utf-8").splitlines()]
-    assert [(row["item_id"], row["model"]) for row in rows[:3]] == [("task_0", "base"), ("task_0", "tuned"), ("task_1", "base")]
-    assert len(rows) == 12
-    assert rows[1]["rouge_l"] == 1.0 and rows[1]["exact_match"]
+def test_the_number_of_examples_is_the_runs_own_unless_it_is_named(tmp_path: Path) -> None:
+    sample_runs.evaluated(tmp_path)
 
+    def counts(examples: int | None) -> list[int]:
+        tree = json.loads(report.write_run(tmp_path, examples).with_suffix(".json").read_text("utf-8"))
+        return [len(one["rows"]) for one in tree["examples"]]
 
-def test_examples_are_drawn_by_the_seed(tmp_path: Path) -> None:
-    def chosen(seed: int, count: int) -> list[str]:
-        tree = write(tmp_path, sample_runs.results(30), run={"seed": seed}, evaluate={"examples": count})[1]
-        return [example["id"] for example in tree["examples"]]
-
-    assert chosen(1, 8) == chosen(1, 8) != chosen(2, 8)
-    assert len(set(chosen(1, 8))) == 8
-    assert chosen(1, 100) == [f"task_{n}" for n in range(30)]
-    assert chosen(1, 0) == []
+    assert counts(None) == [2, 2] and counts(5) == [5, 5] and counts(100) == [6, 9] and counts(0) == [0, 0]
     assert "## Example outputs" not in (tmp_path / "evaluate/report/report.md").read_text("utf-8")
 
 
 def test_a_long_text_is_cut_with_a_note(tmp_path: Path) -> None:
-    text, _ = write(tmp_path, sample_runs.results(2, answer=lambda name, item: "word " * 1000))
-    assert "word word" in text
-    assert text.count("*(cut: the first 1,500 of 5,000 characters)*") == 4
+    made = sample_runs.stored_suite(sample_runs.items(2), answers("word " * 1000, "word " * 1001))
+    text, tree = written(tmp_path, suites=[made])
+    assert tree["examples"][0]["rows"][0]["answers"][0]["characters"] == 5000
+    assert "3,500" in text
 
 
 NASTY = [
@@ -235,16 +297,25 @@ NASTY = [
 
 
 @pytest.mark.parametrize("nasty", NASTY)
-def test_any_text_stays_inside_its_fence(nasty: str, tmp_path: Path) -> None:
-    item = EvalItem(id="i`d|", suite="s", group="App\n# x", instruction=nasty or "x", input=nasty, references=(nasty or "x",))
-    other = EvalItem(id="plain", suite="s", group="App", instruction="x", input="", references=("x",))
-    text, tree = write(tmp_path, sample_runs.results(answer=lambda name, one: nasty, made=(item, other)))
-    assert [line for line in outside(text).splitlines() if line.startswith("## ")] == HEADINGS
-    assert "script" not in outside(text).replace("scripted", "")
+def test_any_text_stays_inside_its_place(nasty: str, tmp_path: Path) -> None:
+    item = EvalItem(
+        id="i`d|",
+        suite="user_oriented",
+        task="t",
+        group="App\n# x",
+        instruction=nasty or "x",
+        input=nasty,
+        references=(nasty or "x",),
+    )
+    other = EvalItem(id="plain", suite="user_oriented", task="u", group="App", instruction="x", input="", references=("x",))
+    made = sample_runs.stored_suite((item, other), lambda name, one: nasty)
+    text, _ = written(tmp_path, suites=[made])
+    assert [line for line in outside(text).splitlines() if line.startswith("## ")] == [
+        one for one in SECTIONS if one not in ("## SuperNI", "## Generation")
+    ]
+    assert "script>" not in outside(text)
     assert not re.search(r"[\x00-\x08\x0b-\x1f]", text)
-    shown = tree["examples"][0]["answers"][0]["text"]
-    assert shown == nasty.strip().encode("utf-8", "replace").decode() or shown == nasty.encode("utf-8", "replace").decode()
-    assert report_markdown.render(tree) == text
+    assert "<script" not in (tmp_path / "evaluate/report/report.html").read_text("utf-8")
 
 
 def outside(text: str) -> str:
@@ -264,52 +335,42 @@ def outside(text: str) -> str:
 
 
 def test_provenance(tmp_path: Path) -> None:
-    text, tree = write(full_run(tmp_path))
-    provenance = section(text, "## Provenance")
+    provenance = section(full_run(tmp_path)[0], "## Provenance")
     for row in (
-        "| model | `tiny`, local, LlamaForCausalLM |",
-        "| model's fingerprint | `f00d` |",
-        "| adapter of tuned | `train/adapter` |",
+        "| model | `models/tiny`, local, LlamaForCausalLM |",
+        "| adapter of tuned | `train/tuned` |",
+        f"| hash of user_oriented | `{'ab' * 32}` |",
+        f"| hash of corpus | `{'c' * 64}` |",
         "| versions | self-instruct 0.1.0, python 3.11.9 |",
         "| code | commit c0ffee |",
         "| machine | a processor, 2 cores, 8.0 GiB, no GPU, Linux |",
         "| seed | 42 |",
         "| generate | 2023-11-14T22:13:20+00:00 | `--config configs/tiny.yaml` | 61.2 |",
-        "| evaluate | 2023-11-14T22:13:20+00:00 | `--config configs/tiny.yaml` | - |",
+        "| evaluate | 2023-11-14T22:13:20+00:00 | `--config configs/tiny.yaml` | 61.2 |",
         "| train.epochs | `3` | --set |",
     ):
         assert row in provenance.splitlines()
-    assert "logical: " in provenance
     assert "run.seed" not in provenance  # as by default
-    assert tree["provenance"]["determinism"] == "logical"
 
 
-@pytest.mark.parametrize(
-    ("reference", "source", "title"),
-    [
-        ("embedded", "embedded", "SmolLM2-135M-Instruct, from 4 bits (embedded)"),
-        ("/a/b/my-model", "local", "my-model"),
-        ("Org/Name", "hub", "Org/Name"),
-    ],
-)
-def test_the_title_names_the_model(
-    reference: str, source: str, title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(MODEL, "reference", reference)
-    monkeypatch.setitem(MODEL, "source", source)
-    assert write(tmp_path)[0].startswith(f"# Self-Instruct report: {title}\n")
+def test_two_runs_in_one_report(tmp_path: Path) -> None:
+    one = sample_runs.evaluated(tmp_path / "one")
+    two = sample_runs.evaluated(tmp_path / "two", digests={"tuned": "another"}, statistics=STATISTICS)
+    place = report.write_runs([one, two], tmp_path / "both", None)
+    tree = json.loads(place.with_suffix(".json").read_text("utf-8"))
+    assert list(tree["models"]) == ["base", "tuned", "two/tuned"]
+    assert [one["run"] for one in tree["statistics"]] == ["two"]
+    assert [one["run"] for one in tree["provenance"]] == ["one", "two"]
+    assert report.means(place.with_suffix(".json"))["superni"].keys() == {"base", "tuned", "two/tuned"}
+    assert report.write_runs([one, two], tmp_path / "both", None) == place  # an older report is derived, and replaced
 
 
-@pytest.mark.parametrize(
-    ("call", "text"),
-    [
-        (lambda: report_markdown.number(None), "-"),
-        (lambda: report_markdown.number(12345), "12,345"),
-        (lambda: report_markdown.number(1234.5, 2), "1,234.50"),
-        (lambda: report_markdown.signed(-0.5), "-0.50"),
-        (lambda: report_markdown.code("a`b"), "`` a`b ``"),
-        (lambda: report_markdown.table(["a", "b"], [["x|y", "1\n2"]]), "| a | b |\n|---|---:|\n| x\\|y | 1 2 |"),
-    ],
-)
-def test_small_pieces(call: Callable[[], str], text: str) -> None:
-    assert call() == text
+def test_a_place_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    run = sample_runs.evaluated(tmp_path / "run")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path / "mine", tmp_path / "file"):
+        with pytest.raises(RunFolderError, match="not empty, and no report"):
+            report.write_runs([run], place, None)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"

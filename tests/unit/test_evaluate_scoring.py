@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import string
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
 from self_instruct.evaluate import scoring
+from self_instruct.evaluate.comparison import Answer, measure
 from self_instruct.loading import shipped
-from self_instruct.records import EvalItem, Prediction
+from self_instruct.records import EvalItem
 from self_instruct.seedbank import load_seeds, load_user_oriented
 
 REFERENCE = RougeScorer(["rougeL"], use_stemmer=True)
@@ -20,11 +24,12 @@ def reference(answer: str, expected: str) -> float:
 
 
 def item(*references: str, id: str = "a") -> EvalItem:
-    return EvalItem(id=id, suite="s", group="g", instruction="i", input="", references=references)
+    return EvalItem(id=id, suite="s", task="t", group="g", instruction="i", input="", references=references)
 
 
-def prediction(text: str, id: str = "a", model: str = "base", hit_limit: bool = False) -> Prediction:
-    return Prediction(item_id=id, model=model, text=text, hit_limit=hit_limit, output_tokens=1)
+def score(answer: str, *references: str) -> tuple[float, bool]:
+    found = scoring.score_items([item(*references)], {"m": [answer]})["m"]
+    return float(found.rouge_l[0]), bool(found.exact[0])
 
 
 def test_rouge_l_equals_rouge_score_on_every_shipped_text() -> None:
@@ -94,7 +99,7 @@ def test_rouge_l_of_texts_beyond_a_machine_word(length: int) -> None:
     ],
 )
 def test_exact_match_by_hand(answer: str, expected: str, same: bool) -> None:
-    assert scoring.score(item(expected), prediction(answer)).exact_match is same
+    assert score(answer, expected)[1] is same
 
 
 def test_all_ascii_punctuation_is_removed() -> None:
@@ -102,30 +107,108 @@ def test_all_ascii_punctuation_is_removed() -> None:
 
 
 def test_the_best_reference_counts_for_each_score() -> None:
-    score = scoring.score(item("something else", "the cat sat there", "The cat"), prediction("the cat"))
-    assert score.rouge_l == 1.0
-    assert score.exact_match
-    assert scoring.score(item(), prediction("the cat")).rouge_l == 0.0  # no reference
+    assert score("the cat", "something else", "the cat sat there", "The cat") == (1.0, True)
+    assert score("don't", "don x t", "dont") == (pytest.approx(2 * 1 * (2 / 3) / (1 + 2 / 3)), True)  # another reference each
+    assert score("the cat") == (0.0, False)  # no reference
 
 
-def test_summary_counts_missing_predictions_as_empty() -> None:
-    items = [item("one two", id="a"), item("three", id="b"), item("four", id="c"), item("five", id="d")]
-    given = [
-        prediction("one two", id="a"),
-        prediction("  ", id="b", hit_limit=True),
-        prediction("four words are here", id="c", hit_limit=True),
-        prediction("five", id="d", model="tuned"),
-    ]
-    scores, summary = scoring.score_all(items, given, "base")
-    assert [score.item_id for score in scores] == ["a", "b", "c", "d"]
-    assert [score.exact_match for score in scores] == [True, False, False, False]
-    assert summary == scoring.Summary(
-        model="base",
-        items=4,
-        rouge_l=100 * (1 + 0 + 2 * 0.25 / 1.25 + 0) / 4,
-        exact_match=25.0,
-        empty=0.5,
-        hit_limit=0.5,
-        mean_words=6 / 4,
-        missing=1,
+MANY = [("a b c d e f g h", "a b", "a", "a b c d"), ("", "x y"), ("a b a b a", "b a b", "b b b b b b")]
+
+
+@pytest.mark.parametrize("references", MANY)
+def test_many_references_are_searched_to_the_end(references: tuple[str, ...]) -> None:
+    for answer in ("a b c", "a", "b a b a", "x y", "", "h g f e d c b a"):
+        for order in (references, references[::-1]):
+            assert score(answer, *order)[0] == max(reference(answer, one) for one in order)
+
+
+def test_every_model_is_scored_in_the_items_order() -> None:
+    items = [item("yes", id="a"), item("one two", "two", id="b"), item("yes", id="c"), item(id="d")]
+    texts = {"base": ["yes", "two one", "no", "yes"], "tuned": ["no", "two", "Yes.", ""]}
+    found = scoring.score_items(items, texts)
+    assert list(found) == ["base", "tuned"]
+    assert found["base"].rouge_l.tolist() == [1, pytest.approx(2 / 3), 0, 0]
+    assert found["base"].exact.tolist() == [True, False, False, False]
+    assert found["tuned"].rouge_l.tolist() == [0, 1, 1, 0]
+    assert found["tuned"].exact.tolist() == [False, True, True, False]
+
+
+def test_answers_to_other_items_are_refused() -> None:
+    with pytest.raises(AssertionError, match="other items"):
+        scoring.score_items([item("a"), item("b", id="b")], {"base": ["a"]})
+
+
+def test_references_and_repeated_answers_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    tokenize = scoring.tokenize
+
+    def counted(text: str) -> list[str]:
+        read.append(text)
+        return tokenize(text)
+
+    monkeypatch.setattr(scoring, "tokenize", counted)
+    items = [item("yes", "yes", id=str(number)) for number in range(5)]
+    scoring.score_items(items, {"base": ["no"] * 5, "tuned": ["no", "maybe", "no", "no", "maybe"]})
+    assert sorted(read) == ["maybe", "no", "yes"]
+
+
+def official(answers: Sequence[str], items: Sequence[EvalItem]) -> tuple[float, float]:
+    """Mean ROUGE-L and exact match by the reference evaluation's rules, from `rouge_score`."""
+
+    def normal(text: str) -> list[str]:
+        return "".join(letter for letter in text.lower() if letter not in string.punctuation).split()
+
+    rouge = [max(reference(answer, one) for one in given.references) for answer, given in zip(answers, items, strict=True)]
+    exact = [any(normal(answer) == normal(one) for one in given.references) for answer, given in zip(answers, items, strict=True)]
+    return 100 * sum(rouge) / len(items), 100 * sum(exact) / len(items)
+
+
+def test_superni_scores_equal_the_reference_evaluation(shared_data: Path) -> None:
+    """Overall, by category and by task, for answers that are right, nearly right, wrong, long and empty."""
+    names = (shared_data / "superni" / "splits" / "default" / "test_tasks.txt").read_text("utf-8").split()
+    items: list[EvalItem] = []
+    for name in names:
+        task = json.loads((shared_data / "superni" / "tasks" / f"{name}.json").read_text("utf-8"))
+        items += [
+            EvalItem(
+                id=one["id"],
+                suite="superni",
+                task=name,
+                group=task["Categories"][0],
+                instruction=task["Definition"][0],
+                input=one["input"],
+                references=tuple(one["output"]),
+            )
+            for one in task["Instances"]
+        ]
+    assert len(items) > 100
+    firsts = [one.references[0] for one in items]
+    answers = {
+        "input": [one.input for one in items],
+        "next": firsts[1:] + firsts[:1],
+        "cut": [" ".join(first.split()[: -(len(first.split()) // 3) or None]) for first in firsts],
+        "long": [f"{one.references[-1]}. {one.input}" for one in items],
+        "mixed": ["" if n % 7 == 0 else first.upper() + "!" for n, first in enumerate(firsts)],
+    }
+    scored = scoring.score_items(items, answers)
+    measured = measure(
+        1,
+        items,
+        {
+            name: [
+                Answer(text=text, hit_limit=False, output_tokens=1, rouge_l=float(rouge), exact_match=bool(exact))
+                for text, rouge, exact in zip(texts, scored[name].rouge_l, scored[name].exact, strict=True)
+            ]
+            for name, texts in answers.items()
+        },
     )
+    for result in measured.models:
+        texts = answers[result.model]
+        parts = {"": (result.rouge_l.value, result.exact_match.value)}
+        parts |= {one.group: (one.rouge_l.value, one.exact_match.value) for one in result.groups}
+        parts |= {one.task: (one.rouge_l.value, one.exact_match.value) for one in result.tasks}
+        for part, found in parts.items():
+            chosen = [n for n, one in enumerate(items) if part in ("", one.group, one.task)]
+            assert found == pytest.approx(official([texts[n] for n in chosen], [items[n] for n in chosen]), abs=1e-10), part
+    assert measured.models[0].rouge_l.value > 0
+    assert {round(one.exact_match.value) for one in measured.models} != {0}

@@ -16,6 +16,7 @@ from self_instruct.records import EvalItem, Request
 TASK = EvalItem(
     id="held_out",
     suite="mine",
+    task="held_out",
     group="",
     instruction="Name four rivers of central Asia",
     input="The Amu Darya, once called the Oxus.",
@@ -44,7 +45,7 @@ def test_what_overlaps_an_evaluation_task_is_rejected_and_says_what_it_overlaps(
 def test_a_contaminated_instruction_is_never_shown() -> None:
     clean = run(ScriptedEngine(seed=3))
     taken = clean.instructions[5].instruction
-    held_out = EvalItem(id="taken", suite="mine", group="", instruction=taken.text, input="", references=("x",))
+    held_out = EvalItem(id="taken", suite="mine", task="taken", group="", instruction=taken.text, input="", references=("x",))
     result = run(ScriptedEngine(seed=3), (held_out,))
     assert next(r.id for r in result.rejections if r.rule == "contaminated") == f"bootstrap-{taken.id.removeprefix('task-')}"
     assert all(taken.id not in task.instruction.parents for task in result.instructions)

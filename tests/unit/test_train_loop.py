@@ -72,7 +72,12 @@ class Run:
         accelerator = Accelerator(cpu=True)
         self.stepper = Stepper(objective, accelerator, optimizer, layout, self.settings.micro_batch_tokens or 512)
         data = Sources(
-            examples=tuple(rows), weights=(1.0,) * len(rows), names=("here",) * len(rows), held_out=tuple(held_out), dropped=()
+            examples=tuple(rows),
+            weights=(1.0,) * len(rows),
+            names=("here",) * len(rows),
+            held_out=tuple(held_out),
+            dropped=(),
+            kinds={},
         )
         self.checkpoints = folder / "checkpoints"
         found = None

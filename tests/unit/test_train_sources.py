@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from self_instruct.errors import DataError
+from self_instruct.readers import Source, source
 from self_instruct.records import ChatExample, Example, Instance, PromptExample, SeedTask, TrainingExample
-from self_instruct.train.sources import Dropped, Source, Sources, answer, combine, fingerprint, from_seeds, source
+from self_instruct.train.sources import Dropped, Sources, answer, combine, fingerprint, from_seeds
 
 
 def row(identity: str, instruction: str = "Name a bird.", input: str = "", output: str = "gull") -> TrainingExample:

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from self_instruct import corpus
 from self_instruct.errors import DataError
 from self_instruct.generate.export import write_exports
+from self_instruct.readers import Source, json_rows, read, spread
 from self_instruct.records import ChatExample, PromptExample, TrainingExample
 from self_instruct.template import evaluation_prompt, superni_prompt, user_turn
-from self_instruct.train.readers import read, spread
-from self_instruct.train.sources import Source, combine
+from self_instruct.train.sources import combine
 
 ROWS = [
     {"id": "t1", "instruction": "Name a bird.", "input": "", "output": "gull"},
@@ -183,6 +183,16 @@ def test_a_corpus_of_another_schema_is_named(tmp_path: Path) -> None:
     assert "column 'id' is missing (found question, answer)" in refused(tmp_path).message
 
 
+def test_the_rows_of_any_json_file_are_told_with_their_lines_and_a_hint_of_the_callers(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": "\\ud800"}\n\n{"a": [1]}\n"x"\n')
+    rows = json_rows(path, "do this")
+    assert [next(rows), next(rows)] == [(1, {"a": "\ufffd"}), (3, {"a": [1]})]
+    with pytest.raises(DataError, match=r"rows\.jsonl:4: 'x' is no row") as caught:
+        next(rows)
+    assert caught.value.hint == "do this"
+
+
 # Samples of tasks and templates.
 
 
@@ -263,6 +273,7 @@ def test_superni_instances_without_an_output_are_counted_and_not_sampled(tmp_pat
             "tasks/t.json: instance 1: `output` is 3, not a list of texts",
         ),
         ({"t": task("t", 1, Instances=[{"input": 3, "output": "x"}])}, "tasks/t.json: instance 1: `input` is 3, not text"),
+        ({"t": task("t", 1, Instances=[{"input": "x"}])}, "tasks/t.json: instance 1: `output` is missing"),
     ],
 )
 def test_a_damaged_superni_is_named(tmp_path: Path, made: dict[str, Any], message: str) -> None:

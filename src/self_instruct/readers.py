@@ -1,4 +1,4 @@
-"""Sources of training rows on disk: what `train.data` names, of whichever kind it is.
+"""Sources of training rows on disk: what `train.data` names, of whichever kind it is. The evaluate stage reads them too.
 
 Knows neither tokenizer nor model. A kind is told by a folder's files or a row's fields, never by a name's ending alone.
 """
@@ -7,21 +7,46 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from self_instruct import corpus, randomness
+from self_instruct import corpus, randomness, superni
 from self_instruct.errors import DataError
 from self_instruct.records import ChatExample, Example, PromptExample, TrainingExample
 from self_instruct.runlog import log
 from self_instruct.template import superni_prompt
-from self_instruct.train.sources import Source, source
 
 Row = TypeVar("Row")
 ROLES = ("system", "user", "assistant")
 END = "<|endoftext|>"  # the authors' files of T0 spell it out at the end of each completion
 SHAPES = "a row has `instruction`, `output` and maybe `input`; or `prompt` and `completion`; or `messages` (docs/training.md)"
-SPLIT = Path("splits", "default", "train_tasks.txt")
+SPLIT = "default"  # of SuperNI, as in the paper
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """The rows of one place. `instructions` has for each row the text of its task: rows of one are held out together."""
+
+    name: str
+    kind: str
+    examples: tuple[Example, ...]
+    instructions: tuple[str, ...]
+
+
+def source(name: str, kind: str, examples: Iterable[Example]) -> Source:
+    """A source whose rows' tasks are told by the rows themselves."""
+    rows = tuple(examples)
+    return Source(name=name, kind=kind, examples=rows, instructions=tuple(instruction(row) for row in rows))
+
+
+def instruction(example: Example) -> str:
+    """The text of a row's task: its instruction, a verbatim prompt whole, what the user of a conversation says first."""
+    if isinstance(example, TrainingExample):
+        return example.instruction
+    if isinstance(example, PromptExample):
+        return example.prompt
+    return next((content for role, content in example.messages if role == "user"), "")
 
 
 def read(path: Path, *, sample: int, seed: int) -> Source:
@@ -36,7 +61,7 @@ def read(path: Path, *, sample: int, seed: int) -> Source:
         return _file(path)
     if not path.is_dir():
         raise DataError(f"{path}: no such file or folder (train.data)", hint="name what is there with: --set train.data=PLACE")
-    if (path / SPLIT).is_file():
+    if superni.task_list(path, SPLIT, "train").is_file():
         return _superni(path, sample, seed)
     if files := sorted(path.glob("*.jsonl")):
         return _t0(path, files, sample, seed)
@@ -81,7 +106,7 @@ def _level(sizes: list[int], sample: int) -> tuple[int, int]:
 def _file(path: Path) -> Source:
     rows: list[Example] = []
     shape: tuple[str, Maker] | None = None
-    for number, (line, row) in enumerate(_rows(path), 1):
+    for number, (line, row) in enumerate(json_rows(path), 1):
         where = f"{path}:{line}"
         found = _shape(row, where)
         if found[0] != (shape := shape or found)[0]:
@@ -112,24 +137,18 @@ def _t0(path: Path, files: list[Path], sample: int, seed: int) -> Source:
 
 def _superni(path: Path, sample: int, seed: int) -> Source:
     """The tasks of the train split, zero-shot, with one of an instance's outputs each, drawn by its id."""
-    names = [name for line in _text(path / SPLIT).splitlines() if (name := line.strip())]
-    there = [name for name in names if (path / "tasks" / f"{name}.json").is_file()]
-    if not there:
-        raise DataError(
-            f"{path}: none of the {len(names)} tasks of {SPLIT} is in tasks/", hint="name a whole checkout of natural-instructions"
-        )
-    if len(there) < len(names):
-        log.info(
-            "%s: %d of the %d tasks of the train split aren't there; %d are", path, len(names) - len(there), len(names), len(there)
-        )
+    split = superni.read_split(path, SPLIT, "train")
+    if split.missing:
+        told = (path, len(split.missing), len(split.tasks) + len(split.missing), len(split.tasks))
+        log.info("%s: %d of the %d tasks of the train split aren't there; %d are", *told)
     blank: list[tuple[str, PromptExample]] = []
 
     def groups() -> Iterator[tuple[str, list[tuple[str, PromptExample]]]]:
-        for name in there:
+        for file in split.tasks:
             full: list[tuple[str, PromptExample]] = []
-            for definition, row in _instances(path / "tasks" / f"{name}.json", seed):
+            for definition, row in _instances(file, seed):
                 (full if row.completion.strip() else blank).append((definition, row))
-            yield name, full
+            yield file.stem, full
 
     rows = [*spread(groups(), sample, seed), *blank]
     return Source(
@@ -142,28 +161,14 @@ def _superni(path: Path, sample: int, seed: int) -> Source:
 
 def _instances(path: Path, seed: int) -> Iterator[tuple[str, PromptExample]]:
     """The instances of one SuperNI task with its definition."""
-    task = _parsed(_text(path), path)
-    definition = task.get("Definition") if isinstance(task, dict) else None
-    if isinstance(definition, list) and definition:
-        definition = definition[0]
-    instances = task.get("Instances") if isinstance(task, dict) else None
-    if not isinstance(definition, str) or not isinstance(instances, list):
-        fields = ", ".join(task) if isinstance(task, dict) else type(task).__name__
-        raise DataError(f"{path}: not a task: it has no `Definition` and `Instances` (found {fields:.200})", hint="copy it again")
-    for number, instance in enumerate(instances, 1):
-        where = f"{path}: instance {number}"
-        if not isinstance(instance, dict):
-            raise DataError(f"{where}: {instance!r:.80} is no object", hint="copy the file again")
-        instance = corpus.whole(instance)
-        outputs = instance.get("output")
-        outputs = [outputs] if isinstance(outputs, str) else outputs
-        if not isinstance(outputs, list) or not all(isinstance(text, str) for text in outputs):
-            raise DataError(f"{where}: `output` is {instance.get('output')!r:.80}, not a list of texts", hint="copy the file again")
-        identity = _identity(instance, path.stem, number, where)
-        answers = [text for text in outputs if text.strip()] or [""]
-        place = randomness.key(seed, "output", identity) % len(answers) if len(answers) > 1 else 0
-        prompt = superni_prompt(definition, _field(instance, "input", where))
-        yield definition, PromptExample(id=identity, prompt=prompt, completion=answers[place])
+    task = superni.read_task(path)
+    for number, instance in enumerate(task.instances, 1):
+        if instance.outputs is None:
+            raise DataError(f"{path}: instance {number}: `output` is missing", hint="copy the file again")
+        answers = [text for text in instance.outputs if text.strip()] or [""]
+        place = randomness.key(seed, "output", instance.id) % len(answers) if len(answers) > 1 else 0
+        prompt = superni_prompt(task.definition, instance.input)
+        yield task.definition, PromptExample(id=instance.id, prompt=prompt, completion=answers[place])
 
 
 # Rows of JSON files.
@@ -235,28 +240,32 @@ def _identity(row: Mapping[str, Any], stem: str, number: int, where: str) -> str
     return str(value)
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a JSON array or of JSON Lines, with the line that each begins in."""
-    text = _text(path)
+def json_rows(path: Path, hint: str = SHAPES) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a JSON array or of JSON Lines, with the line that each begins in.
+
+    Blank lines are passed over; a lone surrogate in a text becomes U+FFFD. Raises DataError, with the file, the line and
+    `hint`, for whatever else the file holds, and where it holds nothing.
+    """
+    text = _text(path, hint)
     empty = True
-    for line, value in _array(text, path) if text.lstrip()[:1] == "[" else _lines(text, path):
+    for line, value in _array(text, path, hint) if text.lstrip()[:1] == "[" else _lines(text, path, hint):
         if not isinstance(value, dict):
-            raise DataError(f"{path}:{line}: {value!r:.80} is no row", hint=SHAPES)
+            raise DataError(f"{path}:{line}: {value!r:.80} is no row", hint=hint)
         empty = False
         yield line, corpus.whole(value)
     if empty:
-        raise DataError(f"{path}: empty", hint="name other data with train.data")
+        raise DataError(f"{path}: empty", hint="name a file that has rows")
 
 
-def _lines(text: str, path: Path) -> Iterator[tuple[int, Any]]:
+def _lines(text: str, path: Path, hint: str) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            yield number, _parsed(line, path, number)
+            yield number, _parsed(line, path, hint, number)
 
 
-def _array(text: str, path: Path) -> Iterator[tuple[int, Any]]:
+def _array(text: str, path: Path, hint: str) -> Iterator[tuple[int, Any]]:
     """Item by item, so that the line of each is known; the whole is parsed first, so that it is an array."""
-    items = _parsed(text, path)
+    items = _parsed(text, path, hint)
     decoder = json.JSONDecoder()
     place, line = text.index("[") + 1, 1 + text[: text.index("[")].count("\n")
     for item in items:
@@ -269,20 +278,20 @@ def _array(text: str, path: Path) -> Iterator[tuple[int, Any]]:
         line, place = line + text.count("\n", place, end), end
 
 
-def _parsed(text: str, path: Path, line: int = 1) -> Any:
+def _parsed(text: str, path: Path, hint: str, line: int = 1) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{line + error.lineno - 1}: not JSON: {error.msg}, column {error.colno}", hint=SHAPES) from None
+        raise DataError(f"{path}:{line + error.lineno - 1}: not JSON: {error.msg}, column {error.colno}", hint=hint) from None
     except RecursionError:
-        raise DataError(f"{path}:{line}: not a row: nested too deeply", hint=SHAPES) from None
+        raise DataError(f"{path}:{line}: not a row: nested too deeply", hint=hint) from None
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, hint: str) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = 1 + error.object[: error.start].count(b"\n")
-        raise DataError(f"{path}:{line}: not text in UTF-8", hint=SHAPES) from None
+        raise DataError(f"{path}:{line}: not text in UTF-8", hint=hint) from None
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror}", hint="mend its permissions, or name another") from None

@@ -1,0 +1,35 @@
+"""The statistics of one corpus by themselves: `evaluate statistics`.
+
+Knows no run; the blocks are those of the report.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from self_instruct import rundir, seedbank
+from self_instruct.errors import RunFolderError
+from self_instruct.evaluate import corpora, corpus_statistics, document_html, document_markdown, report_data
+from self_instruct.evaluate.document import Block, Figure, Heading
+
+
+def write(place: Path, seeds: str | None, out: Path | None) -> str:
+    """Measure the corpus at `place` against the `seeds` (a setting's value). Returns the page as Markdown, without plots.
+
+    With `out` the folder gets statistics.html, statistics.md, statistics.json and the plots. Raises DataError for what is no
+    corpus, and RunFolderError where `out` holds something else.
+    """
+    if out is not None and out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / "statistics.json").is_file())):
+        raise RunFolderError(f"{out}: not empty, and no statistics", hint="name another place with --out; nothing was changed")
+    found = corpus_statistics.measure(corpora.read(place), [seed.instruction for seed in seedbank.load_seeds(seeds)])
+    name = place.resolve().name
+    blocks: list[Block] = [Heading(level=1, text=f"Statistics of {name}"), *report_data.data([(name, found)])]
+    if out is not None:
+        with rundir.new_folder(out) as aside:
+            for block in blocks:
+                if isinstance(block, Figure):
+                    rundir.write_text(aside / f"{block.name}.svg", block.svg)
+            rundir.write_json(aside / "statistics.json", found)
+            rundir.write_text(aside / "statistics.md", document_markdown.render(blocks))
+            rundir.write_text(aside / "statistics.html", document_html.render(f"Statistics of {name}", blocks))
+    return document_markdown.render([block for block in blocks if not isinstance(block, Figure)])
