@@ -166,6 +166,21 @@ set_up_tests() {
   printf '%s\n' "$stamp" >"$venv/.self-instruct-dev"
 }
 
+# The report's page is looked at in a browser. Only root can install one; without one those tests are skipped, in CI they fail.
+set_up_browser() {
+  local name
+  for name in chromium chromium-browser google-chrome google-chrome-stable; do
+    if command -v "$name" >/dev/null; then return; fi
+  done
+  if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+    begin "install chromium for the tests of the report's page"
+    export DEBIAN_FRONTEND=noninteractive
+    if apt-get install -y -qq --no-install-recommends chromium >/dev/null 2>&1; then return; fi
+    if apt-get update -qq >/dev/null 2>&1 && apt-get install -y -qq --no-install-recommends chromium >/dev/null 2>&1; then return; fi
+  fi
+  printf 'no browser: the tests of the report in one are skipped; to have them: sudo apt-get install chromium\n' >&2
+}
+
 prepare_model() {
   step="prepare the embedded model"
   "$venv/bin/python" -P -m self_instruct.embedded
@@ -254,6 +269,7 @@ demo() {
 tests() {
   set_up
   set_up_tests
+  set_up_browser
   prepare_model
   if [[ " $* " == *" --gpu "* ]]; then
     begin "tests on a GPU"

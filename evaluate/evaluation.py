@@ -122,7 +122,8 @@ def _facts(contender: predict.Contender, model: Model) -> dict[str, Any]:
         return {"role": roles.of_base(model.architecture), "adapter": None, "digest": model.fingerprint, "training": None}
     path = contender.adapter / "training_manifest.json"
     training = rundir.read_json(path) if path.exists() else None
-    told = {name: training["data"].get(name) for name in ("examples", "seed_examples", "sources")} if training else None
+    data = training.get("data") if training else None
+    told = {name: data.get(name) for name in ("examples", "seed_examples", "sources")} if data else None
     return {
         "role": roles.of_adapter(training),
         "adapter": str(contender.adapter),

@@ -165,7 +165,7 @@ def test_an_environment_of_an_old_python_is_named(checkout: Path, commands: Path
 
 
 def test_a_finished_demo_tells_where_the_report_is(checkout: Path, commands: Path) -> None:
-    report = checkout / "runs" / "demo" / "evaluate" / "report" / "report.md"
+    report = checkout / "runs" / "demo" / "evaluate" / "report" / "report.html"
     report.parent.mkdir(parents=True)
     report.write_text("# report")
     done = launch(checkout, commands)
