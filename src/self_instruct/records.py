@@ -205,13 +205,3 @@ class Prediction:
     text: str
     hit_limit: bool
     output_tokens: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Score:
-    """ROUGE-L F1 (0 to 1) and exact match of one prediction."""
-
-    item_id: str
-    model: str
-    rouge_l: float
-    exact_match: bool

@@ -1,96 +1,117 @@
-"""The plots are PNG files that show what their alt text says."""
+"""The report's plots: their alternative texts, their bytes, hostile names, and colours that follow a page."""
 
 from __future__ import annotations
 
-import struct
+import re
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 
-import sample_runs
-from self_instruct.evaluate import figures, report
-from self_instruct.evaluate.corpus_statistics import lengths
-from self_instruct.records import EvalItem
-from self_instruct.settings import Settings
+from self_instruct.evaluate import drawing, figures, paper
+from self_instruct.evaluate.document import Figure
+from self_instruct.evaluate.intervals import Estimate
+
+pytest.importorskip("matplotlib")
+NASTY = "a<b> & $x_1$ \"'\u2028\x00 名前 " + "long" * 30
+TOP = [
+    {"verb": "write", "count": 9, "nouns": [["story", 5], ["poem", 3], ["code", 1]]},
+    {"verb": "give", "count": 4, "nouns": [["example", 4]]},
+    {"verb": "name", "count": 1, "nouns": [["river", 1]]},
+]
+LENGTHS = {
+    "instruction": {"texts": 102, "mean": 12.5, "counts": [[4, 50], [20, 50], [300, 2]]},
+    "input": {"texts": 1, "mean": 3.0, "counts": [[3, 1]]},
+    "output": {"texts": 2, "mean": 1.0, "counts": [[0, 1], [2, 1]]},
+}
+WHOLE, NONE = Estimate(12.5, 10.25, 14.75), Estimate(3.0, None, None)
+
+MAKERS: dict[str, Callable[[str], Figure]] = {
+    "models": lambda name: figures.models(["base", name], [WHOLE, NONE], "ROUGE-L", "points"),
+    "differences": lambda name: figures.differences([(name, WHOLE), ("worse", Estimate(-2.0, -3.0, -1.0)), ("unclear", NONE)]),
+    "groups": lambda name: figures.groups([(name, 3, {"base": WHOLE, name: NONE}), ("other", 1, {"base": NONE, name: WHOLE})]),
+    "tasks": lambda name: figures.tasks("base", name, [(name, 1.0, 2.0), ("b", 5.0, 5.0), ("c", 9.0, 1.0)]),
+    "loss": lambda name: figures.loss([(1, 3.0), (2, 2.5), (4, 2.0)], [2.4], name=f"loss-{name}"),
+    "sunburst": lambda name: figures.sunburst([*TOP, {"verb": name, "count": 1, "nouns": [[name, 1]]}], caption="Figure 3"),
+    "nearest_seed": lambda name: figures.nearest_seed([0.0, 0.5, 1.0], [3, 1], 0.31, name=name),
+    "lengths": lambda name: figures.lengths(LENGTHS, paper.MEAN_WORDS, name=name),
+    "ratings": lambda name: figures.ratings([(n, *c) for n, c, _ in paper.FIGURE_6], ours=[(name, 1, 2, 3, 4)]),
+    "data_size": lambda name: figures.data_size(paper.FIGURE_7, (name, 54.4), [(175, 20.0)]),
+}
 
 
-def half(name: str, item: EvalItem) -> str:
-    """The tuned model is right in items 0 to 3, the base in item 4, both in item 5."""
-    number = int(item.id.removeprefix("task_"))
-    right = number == 5 or (number < 4) == (name != "base")
-    return item.references[0] if right else "other"
+@pytest.mark.parametrize("kind", MAKERS)
+def test_every_plot_is_xml_with_words_for_those_who_cant_see_it(kind: str) -> None:
+    made = MAKERS[kind]("tuned")
+    root = ElementTree.fromstring(made.svg)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg" and root.attrib["viewBox"]
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}text"))) >= 3
+    assert made.alt.endswith(".") and made.caption.endswith(".") and re.search(r"\d", made.alt)
+    assert re.fullmatch(r"[\w-]+", made.name, re.ASCII)
 
 
-def size(path: Path) -> tuple[int, int]:
-    head = path.read_bytes()[:24]
-    assert head.startswith(b"\x89PNG\r\n\x1a\n")
-    width, height = struct.unpack(">II", head[16:24])
-    return width, height
+@pytest.mark.parametrize("kind", MAKERS)
+def test_the_same_data_give_the_same_bytes(kind: str) -> None:
+    assert MAKERS[kind]("tuned") == MAKERS[kind]("tuned")
 
 
-@pytest.mark.parametrize("count", [1, 6, figures.LABELLED_ITEMS + 1])
-def test_items(count: int, tmp_path: Path) -> None:
-    results = sample_runs.results(count, half)
-    plot = figures.draw_items(tmp_path, results.scores["base"], results.scores["tuned"])
-    assert plot.file == "items-tuned.png"
-    assert f"each of {count} items" in plot.alt
-    if count == 6:
-        assert plot.alt.endswith("4 higher, 1 lower.")
-    width, height = size(tmp_path / plot.file)
-    assert 600 < width < 2000 and 200 < height < 2000
+@pytest.mark.parametrize("kind", MAKERS)
+def test_any_name_is_safe(kind: str) -> None:
+    made = MAKERS[kind](NASTY)
+    ElementTree.fromstring(made.svg)
+    assert "<b>" not in made.svg
+    assert re.fullmatch(r"[\w-]+", made.name, re.ASCII) and len(made.name) < 120
 
 
-def test_a_model_name_is_made_a_safe_file_name(tmp_path: Path) -> None:
-    results = sample_runs.results(2, models=["base", "my lora/é(1)$x$"])
-    plot = figures.draw_items(tmp_path, results.scores["base"], results.scores["my lora/é(1)$x$"])
-    assert plot.file == "items-my-lora---1--x-.png"
-    assert (tmp_path / plot.file).is_file()
+@pytest.mark.parametrize("kind", MAKERS)
+def test_a_page_gives_its_own_colours(kind: str) -> None:
+    """Nothing of the palette stays behind, nor a size that keeps the drawing from shrinking."""
+    themed = figures.themed(MAKERS[kind]("tuned").svg)
+    root = ElementTree.fromstring(themed)
+    assert "width" not in root.attrib and "height" not in root.attrib and root.attrib["viewBox"]
+    tags = "".join(re.findall("<[^>]*>", themed))
+    assert not set(re.findall("#[0-9a-f]{6}", tags)) & drawing.VARIABLES.keys()
+    assert "var(--ink)" in tags
+    assert "<!DOCTYPE" not in themed and "<style" not in themed
 
 
-@pytest.mark.parametrize("texts", [["a"], ["a b"] * 500 + ["w " * 4000], ["w " * n for n in range(1, 90)]])
-def test_lengths(texts: list[str], tmp_path: Path) -> None:
-    plot = figures.draw_lengths(tmp_path, [lengths("instruction", texts), lengths("output", texts)])
-    size(tmp_path / plot.file)
-    mean = sum(len(text.split()) for text in texts) / len(texts)
-    assert (
-        plot.alt == f"Histograms of lengths in words. Means: instruction {mean:.1f} (paper 15.9), output {mean:.1f} (paper 18.9)."
-    )
+def test_a_name_that_looks_like_a_colour_stays() -> None:
+    assert "#1c2127" in re.sub("<[^>]*>", "", figures.themed(MAKERS["models"]("#1c2127").svg))
 
 
-@pytest.mark.parametrize("steps", [1, 2, 200])
-def test_loss(steps: int, tmp_path: Path) -> None:
-    plot = figures.draw_loss(tmp_path, [(n, 3 - n / 1000) for n in range(1, steps + 1)])
-    size(tmp_path / plot.file)
-    assert f"over {steps} logged steps, from 3.00 at first to {3 - steps / 1000:.2f}" in plot.alt
+def test_css_has_every_colour_of_the_plots_for_light_pages() -> None:
+    from self_instruct.loading import shipped
+
+    light = shipped("evaluate/report.css").read_text("utf-8").split("@media")[0]
+    given = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light))
+    assert {name: given.get(name) for name in drawing.VARIABLES.values()} == {
+        name: colour for colour, name in drawing.VARIABLES.items()
+    }
 
 
-def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
-    def draw() -> bytes:
-        return (tmp_path / figures.draw_loss(tmp_path, [(1, 2.0), (2, 1.0)]).file).read_bytes()
-
-    assert draw() == draw()
-
-
-def test_the_styles_of_others_are_left_alone(tmp_path: Path) -> None:
-    from matplotlib import rcParams
-
-    before = dict(rcParams)
-    figures.draw_loss(tmp_path, [(1, 2.0)])
-    assert dict(rcParams) == before
+def test_alternative_texts_hold_the_numbers() -> None:
+    assert MAKERS["differences"]("tuned").alt.split(": ")[1].startswith("tuned +12.5 [+10.2, +14.8], better; worse -2.0")
+    assert "1 higher, 1 lower; from a (+1.0) to c (-8.0)" in figures.tasks(
+        "base", "tuned", [("c", 9.0, 1.0), ("b", 5.0, 5.0), ("a", 1.0, 2.0)]
+    ).alt  # fmt: skip
+    assert "write story (5), give example (4), write poem (3)" in MAKERS["sunburst"]("tuned").alt
+    assert "GPT3 1/0/64/187" in MAKERS["ratings"]("tuned").alt
+    assert "mean 0.31, most between 0.00 and 0.50" in MAKERS["nearest_seed"]("x").alt
 
 
-def test_a_report_shows_every_plot_there_are_data_for(tmp_path: Path) -> None:
-    sample_runs.generated(tmp_path)
-    sample_runs.trained(tmp_path)
-    (tmp_path / "evaluate").mkdir()
-    model = {"reference": "tiny", "source": "local", "fingerprint": "f00d", "architecture": "A"}
-    results = sample_runs.results(6, half, models=["base", "tuned", "lora"])
-    write: Callable[..., Any] = report.write
-    place = write(tmp_path / "evaluate", Settings(), sample_runs.manifest("evaluate"), model, results)
-    shown = [line for line in place.read_text(encoding="utf-8").splitlines() if line.startswith("![")]
-    files = [line.rsplit("(", 1)[1].rstrip(")") for line in shown]
-    assert files == ["items-tuned.png", "items-lora.png", "lengths.png", "loss.png"]
-    assert sorted(path.name for path in place.parent.glob("*.png")) == sorted(files)
-    assert all(len(line.split("](")[0]) > 40 for line in shown)  # alt texts
+@pytest.mark.parametrize("count", [1, 2, figures.LABELLED_TASKS, figures.LABELLED_TASKS + 1, 400])
+def test_few_tasks_are_named_and_of_many_the_extremes(count: int) -> None:
+    made = figures.tasks("base", "tuned", [(f"task{n:03d}", float(n), 2.0 * n) for n in range(count)])
+    named = {text for text in re.findall(r"task\d{3}", made.svg)}
+    assert len(named) == (count if count <= figures.LABELLED_TASKS else 2 * figures.NAMED_EXTREMES)
+    assert f"task{count - 1:03d}" in named
+
+
+def test_one_point_without_an_interval() -> None:
+    assert "tuned +3.0, undecided" in figures.differences([("tuned", replace(NONE))]).alt
+    figures.models(["base"], [NONE], "ROUGE-L", "points")
+    figures.groups([("only", 1, {"base": NONE})])
+    figures.loss([(1, 2.0)])
+    figures.nearest_seed([0.0, 1.0], [0], 0.0)
+    figures.sunburst(TOP[:1], caption="Figure 3")
