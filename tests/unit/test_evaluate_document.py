@@ -31,7 +31,8 @@ from self_instruct.evaluate.document import (
 )
 
 NASTY = [
-    "</script><script>alert(1)</script>", "a | b \\| c", "`` ` ```", "<b>&amp;</b> & <", "a\nb\r\nc\u2028d", "\x00\x1b[31m", "\ud800",
+    "</script><script>alert(1)</script>", "a | b \\| c", "`` ` ```", "<b>&amp;</b> & <", "a\nb\r\nc\u2028d", "\x00\x1b[31m",
+    "\ud800",
     "*bold* _it_ [x](y) ~s~ # 1. - +", "w" * 400, "", "   ", "$x_1$", "名前 \u202eabc", "]]>", "--><!--",
 ]  # fmt: skip
 texts = st.text(st.characters(exclude_categories=()), max_size=40) | st.sampled_from(NASTY)
