@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
     inputs |= {f"adapter {contender.name}": contender.digest for contender in contenders if contender.adapter}
     stage = rundir.open_stage(loaded, "evaluate", list(argv), inputs)
     try:
-        if not stage.finished:
+        if not stage.finished or not (stage.path / "results").is_dir():
             tokenizer = once(lambda: load_tokenizer(model.path))
             asked = tuple(
                 predict.Asked(suite=suite, prompted=suites.prompts(suite, settings.evaluate, context, tokenizer)) for suite in found

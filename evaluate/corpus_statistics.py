@@ -17,7 +17,9 @@ from self_instruct.evaluate import corpora, diversity
 from self_instruct.evaluate.corpora import Corpus
 from self_instruct.evaluate.diversity import Pair, Structure
 from self_instruct.evaluate.intervals import wilson
+from self_instruct.novelty import tokenize
 from self_instruct.runlog import Progress
+from self_instruct.seedbank import SHIPPED
 
 FORMAT = 1
 TOP_VERBS, TOP_NOUNS = 20, 4  # paper, Figure 3
@@ -26,8 +28,9 @@ MANY = 1_000  # instructions that take more than a few seconds to parse
 _LAST_BITS = 1e-9  # an F1 such as 7/10 may come out a little lower in floats
 
 
-def measure(corpus: Corpus, seeds: Sequence[str]) -> dict[str, Any]:
-    """The statistics of a corpus; `seeds` are the instructions that it grew from, none where they aren't known.
+def measure(corpus: Corpus, seeds: Sequence[str], source: str = SHIPPED) -> dict[str, Any]:
+    """The statistics of a corpus; `seeds` are the instructions that it grew from, none where they aren't known, `source` says
+    where they are from.
 
     Shares are 0 to 1 with Wilson's 95 % interval, lengths are in words separated by white space, as in the paper. `verb_noun` is
     None where spaCy isn't installed, `nearest_seed` without seeds, counts of instances where the corpus has instructions
@@ -50,6 +53,8 @@ def measure(corpus: Corpus, seeds: Sequence[str]) -> dict[str, Any]:
             "instances": len(instances) if known else None,
             "empty_inputs": empty if known else None,
             "repeated_instructions": len(instructions) - len(set(instructions)),
+            "repeated_instances": sum(len(task) - len(set(task)) for task in corpus.instances) if known else None,
+            "without_letters": sum(not tokenize(text) for text in instructions),
             "without_instance": sum(not task for task in corpus.instances) if known else None,
         },
         "shares": {
@@ -58,7 +63,7 @@ def measure(corpus: Corpus, seeds: Sequence[str]) -> dict[str, Any]:
         },
         "lengths": {name: lengths(listed) for name, listed in texts.items() if listed},
         "verb_noun": _verb_noun(instructions) if instructions and diversity.parser_available() else None,
-        "nearest_seed": _nearest_seed(instructions, seeds) if instructions and seeds else None,
+        "nearest_seed": {"source": source} | _nearest_seed(instructions, seeds) if instructions and seeds else None,
     }
 
 

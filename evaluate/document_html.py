@@ -39,6 +39,7 @@ LONG_CELL = 40  # characters; such a cell is kept wide enough to be read
 LONG_WORD = 24  # characters; such a word may be broken anywhere
 # A plot's text is 10 units high: never below 8.5 px, where it scrolls instead, and never above 14 px.
 SMALLEST, LARGEST = 0.85, 1.4
+_NUMBERS = re.compile(r"\[[^\][<>]*\]|[^\s<>]+(?: %)?(?= \[|$)")  # a number, and its interval: each stays whole
 _DROPPED = {"metadata", "style", "script", "foreignObject", "title"}
 
 
@@ -180,7 +181,8 @@ def _row(block: Table, cells: tuple[Spans, ...], *, strong: bool) -> str:
         number = place >= block.left
         long = not number and (len(text) > LONG_CELL or words > LONG_WORD)
         name, scope = ("th", ' scope="row"') if place == 0 and not number else ("td", "")
-        said.append(f"<{name}{scope}{_classes(number, long)}>{_spans(spans)}</{name}>")
+        shown = _NUMBERS.sub(r'<span class="whole">\g<0></span>', _spans(spans)) if number else _spans(spans)
+        said.append(f"<{name}{scope}{_classes(number, long)}>{shown}</{name}>")
     opened = '<tr class="strong">' if strong else "<tr>"
     return f"{opened}{''.join(said)}</tr>"
 

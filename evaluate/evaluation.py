@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from self_instruct import readers, rundir, seedbank
-from self_instruct.errors import SelfInstructError
+from self_instruct.errors import DataError, SelfInstructError
 from self_instruct.evaluate import overlap, predict, roles, scoring, store
 from self_instruct.evaluate.comparison import Answer
 from self_instruct.evaluate.finished import finished_manifest
@@ -44,7 +44,7 @@ def finish(
         models=models,
         suites=suites,
         statistics=_statistics(run, settings),
-        contamination=_contamination(run, settings, suites),
+        contamination=_contamination(contenders, suites),
     )
     facts = {
         "items": {one.name: len(one.items) for one in suites},
@@ -139,32 +139,62 @@ def _statistics(run: Path, settings: Settings) -> dict[str, Any] | None:
     place = run / "generate" / "corpus"
     if finished_manifest(run, "generate") is None or not place.is_dir():
         return None
-    found = corpora.read(place)
+    found, named = corpora.read(place), settings.generate.seeds
     log.info("corpus: %d instructions: verbs and nouns, nearest seeds, lengths", len(found.instructions))
-    return corpus_statistics.measure(found, [seed.instruction for seed in seedbank.load_seeds(settings.generate.seeds)])
+    seeds = [seed.instruction for seed in seedbank.load_seeds(named)]
+    return corpus_statistics.measure(found, seeds, named or seedbank.SHIPPED)
 
 
-def _contamination(run: Path, settings: Settings, suites: Sequence[store.StoredSuite]) -> list[dict[str, Any]] | None:
-    """What the run's adapter was trained on, against each evaluation set; None where it isn't known or gone."""
-    manifest = finished_manifest(run, "train")
-    if manifest is None:
-        return None
+def _contamination(contenders: Sequence[predict.Contender], suites: Sequence[store.StoredSuite]) -> list[dict[str, Any]]:
+    """What each adapter was trained on, against each evaluation set; where that isn't known or has changed, why."""
+    found: list[dict[str, Any]] = []
+    known: dict[str, list[dict[str, Any]]] = {}  # several adapters may have been trained on the same
+    for contender in contenders:
+        if contender.adapter is None:
+            continue
+        try:
+            places, trained = _trained_on(contender.adapter)
+            key = repr((places, trained))
+            if key not in known:
+                rows = overlap.training_rows(*training_data(places, trained))
+                log.info("contamination of %s: %d training rows", contender.name, len(rows))
+                known[key] = [overlap.measure(rows, suite.items, suite.name) for suite in suites]
+            found += [{"model": contender.name, "why_not": None, **one} for one in known[key]]
+        except (SelfInstructError, KeyError, OSError) as error:
+            why = error.message if isinstance(error, SelfInstructError) else f"{type(error).__name__}: {error}"
+            log.warning("contamination of %s isn't measured: %s", contender.name, why)
+            found.append({"model": contender.name, "why_not": why})
+    return found
+
+
+def _trained_on(adapter: Path) -> tuple[list[Path], dict[str, Any]]:
+    """Where an adapter's training data lie, and the settings of its training.
+
+    Raises DataError where the adapter isn't in a run's folder, or where the data are others than it was trained on.
+    """
+    run = adapter.parent.parent
+    manifest = finished_manifest(run, adapter.parent.name)
+    if manifest is None or adapter.parent.name != "train":
+        raise DataError(f"{adapter}: not in the train folder of a finished run, so what it was trained on isn't known")
     trained = {name: entry["value"] for name, entry in manifest["settings"].items()}
-    try:
-        sources, seeds = training_data(run, trained)
-    except (SelfInstructError, KeyError) as error:
-        log.warning("contamination isn't measured: the training data can't be read again: %s", error)
-        return None
-    rows = overlap.training_rows(sources, seeds)
-    log.info("contamination: %d training rows against %d evaluation sets", len(rows), len(suites))
-    return [overlap.measure(rows, suite.items, suite.name) for suite in suites]
-
-
-def training_data(run: Path, trained: Mapping[str, Any]) -> tuple[list[readers.Source], tuple[SeedTask, ...]]:
-    """The sources and seeds of a training, by its settings. Raises DataError where they aren't there any more."""
     named = trained["train.data"]
     places = [run / "generate" / "corpus"] if named is None else [Path(p) for p in ([named] if isinstance(named, str) else named)]
+    for number, place in enumerate(places):
+        rows = place / "data" / "train"  # of a corpus folder, as the train stage hashes it
+        told = manifest["inputs"]["data" if len(places) == 1 else f"data.{number}"]
+        if rundir.sha256(rows if rows.is_dir() else place) != told:
+            raise DataError(f"{place}: other data than {adapter} was trained on (its hash differs)")
+    if trained["train.include_seeds"] and rundir.sha256(_seed_file(trained)) != manifest["inputs"]["seeds"]:
+        raise DataError(f"{_seed_file(trained)}: other seeds than {adapter} was trained on (its hash differs)")
+    return places, trained
+
+
+def _seed_file(trained: Mapping[str, Any]) -> Path:
+    return seedbank.seed_file(trained["train.seeds"] or trained["generate.seeds"])
+
+
+def training_data(places: Sequence[Path], trained: Mapping[str, Any]) -> tuple[list[readers.Source], tuple[SeedTask, ...]]:
+    """The sources and seeds of a training, by its settings, those rows included that it held out. Raises DataError where they
+    can't be read any more."""
     sources = [readers.read(place, sample=trained["train.sample"], seed=trained["run.seed"]) for place in places]
-    if not trained["train.include_seeds"]:
-        return sources, ()
-    return sources, seedbank.load_seeds(trained["train.seeds"] or trained["generate.seeds"])
+    return sources, seedbank.load_seeds(str(_seed_file(trained))) if trained["train.include_seeds"] else ()

@@ -195,7 +195,7 @@ def loss(curve: Sequence[tuple[int, float]], held_out: Sequence[float] = (), *, 
     return Figure(
         name=slug(name),
         caption="Training loss by optimizer step" + (", and the loss on held-out examples after each epoch." if held_out else "."),
-        alt=f"Line plot of the training loss over {len(curve)} logged steps, from {losses[0]:.2f} at first to "
+        alt=f"Line plot of the training loss over {len(curve)} logged steps, single steps from {losses[0]:.2f} at first to "
         f"{losses[-1]:.2f} at the end{told}.",
         svg=sheet.svg,
     )

@@ -136,9 +136,11 @@ def lengths(found: Mapping[str, Mapping[str, Any]], paper_means: Mapping[str, fl
         Key("our mean", {"ls": "-", "color": INK, "lw": 2}),
         Key("the paper's mean", {"ls": "--", "color": SERIES[1], "lw": 2}),
     ]
+    cut = False
     with Sheet(plot=2.2, left=0.62, right=0.15, top=0.35, panels=len(found), keys=keys) as sheet:
         for axes, (what, one) in zip(sheet.all_axes, found.items(), strict=True):
             over, top = _lengths(axes, one["counts"], paper_means[what])
+            cut = cut or over > 0
             axes.axvline(one["mean"], color=INK, lw=2)
             axes.axvline(paper_means[what], color=SERIES[1], lw=2, ls="--")
             axes.set_title(f"{one['texts']:,} {TITLES.get(what, what)}")
@@ -146,7 +148,8 @@ def lengths(found: Mapping[str, Mapping[str, Any]], paper_means: Mapping[str, fl
     means = ", ".join(f"{what} {one['mean']:.1f} (paper {paper_means[what]})" for what, one in found.items())
     return Figure(
         name=slug(name),
-        caption="Figure 5: lengths in words. The hatched last bar holds all texts longer than the 99th percentile.",
+        caption="Figure 5: lengths in words."
+        + (" A hatched last bar holds all texts longer than the 99th percentile." if cut else ""),
         alt=f"Histograms of lengths in words. Means: {means}.",
         svg=sheet.svg,
     )

@@ -7,6 +7,7 @@ comparison"), none where it has no counterpart.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 INSTRUCTIONS = 52_445  # Table 1
 CLASSIFICATION = 11_584
@@ -15,9 +16,9 @@ EMPTY_INPUTS = 35_878
 MEAN_WORDS = {"instruction": 15.9, "input": 12.7, "output": 18.9}
 VERB_NOUN_PAIRS = 26_559  # section 3.1, of INSTRUCTIONS
 TOP_SHARE = 0.14  # Figure 3: the top 20 root verbs with their top 4 nouns
+TASKS, ITEMS = 119, 11_900  # section 5.1, Table 3: SuperNI's unseen tasks, the first 100 instances of each
 RATED = 252  # section 5.4
 QUALITY_SAMPLE = 200  # section 3.3
-AGREEMENT = {"four levels, Cohen's kappa": 0.57, "two levels, Cohen's kappa": 0.75, "Spearman": 0.81}  # appendix B
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,3 +76,34 @@ LEVELS = (
 # Figure 7: percent rated A by the number of instructions trained on; then with the outputs written by a stronger model.
 FIGURE_7 = ((175, 31.0), (800, 36.9), (7_500, 43.7), (51_200, 44.4))
 FIGURE_7_STRONGER = 54.4
+
+
+def tree() -> dict[str, Any]:
+    """All of it as plain JSON values, for the report: the tables and figures by their numbers in the paper."""
+    return {
+        "source": "Wang et al. 2022, arXiv 2212.10560",
+        "table_1": {
+            "instructions": INSTRUCTIONS,
+            "classification": CLASSIFICATION,
+            "other": INSTRUCTIONS - CLASSIFICATION,
+            "classification_percent": round(100 * CLASSIFICATION / INSTRUCTIONS, 1),
+            "instances": INSTANCES,
+            "empty_inputs": EMPTY_INPUTS,
+            "empty_inputs_percent": round(100 * EMPTY_INPUTS / INSTANCES, 1),
+            "mean_words": MEAN_WORDS,
+        },
+        "table_2": [{"question": question, "percent": percent} for question, percent in TABLE_2],
+        "table_2_sample": QUALITY_SAMPLE,
+        "table_3": [{"block": row.block, "model": row.model, "rouge_l": row.rouge_l, "role": row.role} for row in TABLE_3],
+        "table_3_size": {"tasks": TASKS, "items": ITEMS},
+        "figure_3": {
+            "pairs": VERB_NOUN_PAIRS,
+            "share_percent": round(100 * VERB_NOUN_PAIRS / INSTRUCTIONS, 1),
+            "top_share_percent": round(100 * TOP_SHARE),
+        },
+        "figure_6": [{"model": model, "counts": list(counts), "role": role} for model, counts, role in FIGURE_6],
+        "figure_6_levels": list(LEVELS),
+        "figure_6_items": RATED,
+        "figure_7": [{"instructions": size, "percent": percent} for size, percent in FIGURE_7],
+        "figure_7_stronger_percent": FIGURE_7_STRONGER,
+    }

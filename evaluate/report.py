@@ -6,6 +6,7 @@ page is made of the tree alone: all three files hold the same numbers.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from self_instruct.evaluate import (
     document_markdown,
     finished,
     joined,
+    paper,
     report_data,
     report_numbers,
     report_results,
@@ -92,6 +94,7 @@ def assemble(runs: Sequence[store.StoredRun], examples: int) -> dict[str, Any]:
         "format": FORMAT,
         "title": f"Self-Instruct report: {', '.join(dict.fromkeys(run.model['title'] for run in runs))}",
         "scripted": any(run.scripted for run in runs),
+        "paper": paper.tree(),
         "models": {name: dict(facts) for name, facts in together.models.items()},
         "suites": [
             report_numbers.suite_tree(suite, comparison.measure(seed, [one.item for one in suite.prompted], suite.answers))
@@ -123,8 +126,15 @@ def assemble(runs: Sequence[store.StoredRun], examples: int) -> dict[str, Any]:
 
 
 def _examples(suite: joined.JoinedSuite, count: int, seed: int) -> dict[str, Any]:
-    """`count` items of a set, drawn by the seed, in file order, with every model's answer."""
-    drawn = generator(seed, "evaluate", "examples").sample(range(len(suite.prompted)), min(count, len(suite.prompted)))
+    """`count` items of a set, drawn by the seed, in file order, with every model's answer; of as many tasks as there are."""
+    draws = generator(seed, "evaluate", "examples")
+    order = draws.sample(range(len(suite.prompted)), len(suite.prompted))
+    seen: Counter[str] = Counter()
+    rounds = []  # how many items of its task come before it
+    for place in order:
+        rounds.append(seen[suite.prompted[place].item.task])
+        seen[suite.prompted[place].item.task] += 1
+    drawn = [place for _, place in sorted(zip(rounds, order, strict=True), key=lambda pair: pair[0])][:count]
     rows = []
     for place in sorted(drawn):
         item = suite.prompted[place].item
@@ -140,6 +150,7 @@ def _examples(suite: joined.JoinedSuite, count: int, seed: int) -> dict[str, Any
         rows.append(
             {
                 "id": item.id,
+                "task": item.task,
                 "group": item.group,
                 "instruction": _shown(item.instruction),
                 "input": _shown(item.input),
@@ -164,15 +175,27 @@ def render(tree: Mapping[str, Any]) -> list[Block]:
                 kind="warning", text="Answered by the scripted engine, a fake for tests: these numbers say nothing about any model."
             )
         )
-    blocks += [*report_results.verdicts(tree), _models(tree), *report_results.results(tree), *report_results.table_3(tree)]
-    blocks += report_data.data([(one["run"], one["found"]) for one in tree["statistics"]])
-    blocks += report_data.people()
+    blocks += [*report_results.verdicts(tree), *_about_bases(tree), _models(tree), *report_results.results(tree)]
+    blocks += report_results.table_3(tree)
+    blocks += report_data.data([(one["run"], one["found"]) for one in tree["statistics"]], tree["paper"])
+    blocks += report_data.people(tree["paper"])
     blocks += report_data.contamination([(one["run"], one["sets"]) for one in tree["contamination"]])
     blocks += report_run.generation_blocks(tree["generation"])
     blocks += report_run.training_blocks(tree["training"])
     blocks += _example_blocks(tree["examples"])
     blocks += report_run.provenance_blocks(tree["provenance"], tree["answering"])
     return [*blocks, *_limitations(tree)]
+
+
+def _about_bases(tree: Mapping[str, Any]) -> list[Block]:
+    """What a reader must know of the base model."""
+    if not any(one["model"]["source"] == "embedded" for one in tree["provenance"]):
+        return []
+    text = (
+        "The embedded model is an instruct checkpoint, stored in 4 bits, that is asked here by plain completion, as a base model "
+        "is. The run shows that the path works, not what the method gives on a base model."
+    )
+    return [Notice(kind="warning", text=text)]
 
 
 def _models(tree: Mapping[str, Any]) -> Table:
@@ -191,16 +214,15 @@ def _example_blocks(sets: Sequence[Mapping[str, Any]]) -> list[Block]:
     blocks: list[Block] = [
         Heading(level=2, text="Example outputs"),
         Paragraph(
-            text="Drawn by the run's seed, not by their scores. All answers are in results/answers.jsonl beside this report."
+            text="Drawn by the run's seed, not by their scores. All answers are in the run's evaluate/results/answers.jsonl."
         ),
     ]
     for one in sets:
         if one["rows"]:
             blocks.append(Heading(level=3, text=f"{one['suite']}: {len(one['rows'])} of {one['of']:,} items"))
         for position, row in enumerate(one["rows"], 1):
-            blocks.append(
-                Details(summary=f"{position}. {' '.join(row['group'].split())} ({row['id']})", blocks=tuple(_example(row)))
-            )
+            where = row["group"] if row["task"] == row["id"] else f"{row['group']}, {row['task']}"
+            blocks.append(Details(summary=f"{position}. {where} ({row['id']})", blocks=tuple(_example(row))))
     return blocks
 
 

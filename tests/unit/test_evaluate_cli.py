@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +16,11 @@ from typing import Any
 import pytest
 
 import sample_runs
-from self_instruct import commandline, embedded, engines, models, runlog
+from self_instruct import commandline, embedded, engines, models, rundir, runlog
 from self_instruct.engine_scripted import ScriptedEngine
 from self_instruct.evaluate import answer_cache, cli, figures
 from self_instruct.records import Request
+from self_instruct.seedbank import load_user_oriented
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 
@@ -124,6 +126,39 @@ def test_a_deleted_report_is_made_again_without_an_engine(run: Path, monkeypatch
     assert asked == []
     assert product(run) == first
     assert (run / "evaluate/manifest.json").read_bytes() == manifest
+
+
+def test_deleted_results_are_made_again_without_an_engine(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call(run) == 0
+    first, seconds = product(run), json.loads((run / "evaluate/manifest.json").read_text())["seconds"]
+    for name in ("results", "report"):
+        shutil.rmtree(run / "evaluate" / name)
+    monkeypatch.delattr(engines, "open_engine")
+    assert call(run) == 0
+    assert product(run) == first
+    assert json.loads((run / "evaluate/manifest.json").read_text())["seconds"] == seconds
+
+
+def test_contamination_is_of_what_the_adapter_was_trained_on(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data, item = tmp_path / "mine.jsonl", load_user_oriented()[0]
+    rows = [{"instruction": item.instruction, "input": "", "output": "x"}, {"instruction": "Say it.", "input": "", "output": "it"}]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    made = sample_runs.manifest("train", sample_runs.TRAIN_FACTS)
+    values = {"train.data": str(data), "train.sample": 10, "run.seed": 1, "train.include_seeds": False}
+    made["settings"] |= {name: {"value": value, "origin": "--set"} for name, value in values.items()}
+    made["inputs"] = {"data": rundir.sha256(data)}
+    (run / "train/manifest.json").write_text(json.dumps(made))
+    assert call(run) == 0
+    (found,) = json.loads((run / "evaluate/report/report.json").read_text("utf-8"))["contamination"][0]["sets"]
+    assert (found["model"], found["rows"], found["overlapping_rows"], found["equal"]) == ("tuned", 2, 1, 1)
+    data.write_text(data.read_text() + json.dumps(rows[1]) + "\n")
+    shutil.rmtree(run / "evaluate")
+    assert call(run) == 0
+    (found,) = json.loads((run / "evaluate/report/report.json").read_text("utf-8"))["contamination"][0]["sets"]
+    assert found["why_not"] == f"{data}: other data than {run}/train/adapter was trained on (its hash differs)"
+    shutil.rmtree(run / "evaluate")
+    assert call(run, "evaluate.adapters=[]") == 0
+    assert json.loads((run / "evaluate/report/report.json").read_text("utf-8"))["contamination"][0]["sets"] == []
 
 
 def test_a_run_folder_may_move(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def test_counts_shares_and_lengths_by_hand() -> None:
     assert found["corpus"] == {"place": "here", "kind": "corpus", "sha256": "ab" * 32} and found["format"] == 1
     assert found["counts"] == {
         "instructions": 4, "classification": 1, "labelled": 3, "instances": 4, "empty_inputs": 3, "repeated_instructions": 1,
-        "without_instance": 1,
+        "repeated_instances": 0, "without_letters": 0, "without_instance": 1,
     }  # fmt: skip
     assert found["shares"] == {"classification": share(1, 3), "empty_inputs": share(3, 4)}
     assert found["lengths"]["instruction"]["counts"] == [[1, 2], [3, 1], [5, 1]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,20 +39,23 @@ STATISTICS: dict[str, Any] = {
     "corpus": {"place": "x", "kind": "corpus", "sha256": "c" * 64},
     "counts": {
         "instructions": 20, "classification": 5, "labelled": 20, "instances": 30, "empty_inputs": 12, "repeated_instructions": 0,
-        "without_instance": 1,
+        "repeated_instances": 0, "without_letters": 0, "without_instance": 1,
     },
     "shares": {"classification": E, "empty_inputs": {"value": 0.4, "low": 0.25, "high": 0.575}},
     "lengths": {"instruction": LENGTHS, "input": LENGTHS | {"mean": 6.9}, "output": LENGTHS | {"mean": 8.2}},
     "verb_noun": {"parser": "en_core_web_sm 3.8.0", "authors": VERBS | {"pairs": 9}, "corrected": VERBS},
     "nearest_seed": {
-        "seeds": 175, "mean": 0.2345, "median": 0.2, "equal": 1, "edges": [n / 20 for n in range(21)], "counts": [1] * 20,
+        "source": "shipped", "seeds": 175, "mean": 0.2345, "median": 0.2, "equal": 1,
+        "edges": [n / 20 for n in range(21)], "counts": [1] * 20,
     },
 }  # fmt: skip
 CONTAMINATION = [
     {
-        "set": "superni", "items": 9, "rows": 78, "overlapping_rows": 2, "share": E, "equal": 1, "thirteen_words": 1, "rouge_l": 2,
-        "highest": 0.912, "items_touched": 3, "examples": [{"row": "r1", "text": "Do it.", "item": "i1", "detail": "equal"}],
-    }
+        "model": "tuned", "why_not": None, "set": "superni", "items": 9, "rows": 78, "overlapping_rows": 2, "share": E, "equal": 1,
+        "thirteen_words": 1, "rouge_l": 2, "highest": 0.912, "items_touched": 3,
+        "examples": [{"row": "r1", "text": "Do it.", "item": "i1", "detail": "equal"}],
+    },
+    {"model": "lora", "why_not": "its data are gone"},
 ]  # fmt: skip
 
 
@@ -110,6 +114,27 @@ def test_html_markdown_and_json_hold_the_same_numbers(tmp_path: Path) -> None:
     assert [one for one in numbers if one not in page] == []
 
 
+def leaves(value: Any) -> list[float]:
+    """Every number of a JSON value."""
+    if isinstance(value, dict):
+        return [number for one in value.values() for number in leaves(one)]
+    if isinstance(value, list):
+        return [number for one in value for number in leaves(one)]
+    return [float(value)] if isinstance(value, int | float) and not isinstance(value, bool) else []
+
+
+def test_every_number_of_the_tables_is_in_the_json(tmp_path: Path) -> None:
+    """Ours and the paper's; shares from 0 to 1 are shown in percent."""
+    text, _ = full_run(tmp_path)
+    tree = json.loads((tmp_path / "evaluate/report/report.json").read_text("utf-8"))
+    known = {f"{abs(value) * scale:,.{digits}f}" for value in leaves(tree) for scale in (1, 100) for digits in range(5)}
+    tables = [line for line in text.split("\n## Provenance")[0].splitlines() if line.startswith("| ")]
+    cells = [cell for line in tables for cell in line.strip("| ").split(" | ") if not re.search("[a-z]{3}|[A-Z]", cell)]
+    found = [number for cell in cells for number in re.findall(r"\d[\d,]*(?:\.\d+)?", cell)]
+    assert len(found) > 200 and {"52,445", "26,559", "82,439", "46.0", "187", "44.4"} <= set(found)
+    assert sorted(set(found) - known) == []
+
+
 def test_the_verdict_stands_on_top(tmp_path: Path) -> None:
     text, tree = written(tmp_path)
     one = tree["suites"][1]["comparisons"][0]["rouge_l"]
@@ -135,6 +160,38 @@ def answers(base: str, tuned: str | None = None) -> Any:
 def test_verdicts_of_other_kinds(tmp_path: Path, answer: Any, count: int, said: str) -> None:
     text, _ = written(tmp_path, suites=[sample_runs.stored_suite(sample_runs.items(count), answer)])
     assert said in text.split("\n## ")[0]
+
+
+def test_a_few_large_tasks_are_no_verdict(tmp_path: Path) -> None:
+    """The mean over items says better, the mean of task means doesn't."""
+    items = sample_runs.superni_items(60, 1) + tuple(
+        replace(item, id=f"small-{n}", task=f"small{n}") for n, item in enumerate(sample_runs.superni_items(6, 1))
+    )
+
+    def answer(name: str, item: EvalItem) -> str:
+        good = (name == "tuned") == (not item.id.startswith("small-"))
+        return item.references[0] if good else "nothing"
+
+    text, tree = written(tmp_path, suites=[sample_runs.stored_suite(items, answer)])
+    assert tree["suites"][0]["comparisons"][0]["rouge_l"]["value"] > 0
+    top = text.split("\n## ")[0]
+    assert "**Better.**" not in top and ("which includes 0: 1 tasks won, 6 lost" in top or "It includes 0" in top)
+
+
+def test_the_embedded_model_is_told_of(tmp_path: Path) -> None:
+    assert "instruct checkpoint" not in written(tmp_path / "a")[0]
+    run = sample_runs.evaluated(tmp_path / "b")
+    place = run / "evaluate" / "results" / "results.json"
+    place.write_text(place.read_text().replace('"source": "local"', '"source": "embedded"'))
+    assert "instruct checkpoint, stored in 4 bits" in report.write_run(run, 0).with_suffix(".md").read_text("utf-8")
+
+
+def test_examples_are_of_as_many_tasks_as_there_are(tmp_path: Path) -> None:
+    sample_runs.evaluated(tmp_path, [sample_runs.stored_suite(sample_runs.superni_items(60, 5))])
+    for count in (3, 5, 7):
+        tree = json.loads(report.write_run(tmp_path, count).with_suffix(".json").read_text("utf-8"))
+        rows = tree["examples"][0]["rows"]
+        assert len(rows) == count and len({row["task"] for row in rows}) == min(count, 5)
 
 
 def test_one_model_alone(tmp_path: Path) -> None:
@@ -216,15 +273,15 @@ def test_data_stands_beside_the_papers(tmp_path: Path) -> None:
         "| instruction | 20 | 14.2 | 15.9 | 13.0 | 8.0 | 22.0 | 52 |",
     ):
         assert row in data.splitlines()
-    assert "nearest of 175 seeds: mean 0.234, median 0.200; equal to a seed: 1." in data
+    assert "nearest of 175 seeds (`shipped`): mean 0.234, median 0.200; equal to a seed: 1." in data
 
 
 def test_contamination(tmp_path: Path) -> None:
     text = section(full_run(tmp_path)[0], SECTIONS[5])
-    name = tmp_path.name.replace("_", r"\_") if tmp_path.name.endswith("_") else tmp_path.name
-    assert table_row(text, name)[1:] == ["superni", "78", "2", "25.0 % \\[12.5, 50.0\\]", "1", "1", "2", "0.912", "3 of 9"]
+    assert table_row(text, "tuned")[1:] == ["superni", "78", "2", "25.0 % \\[12.5, 50.0\\]", "1", "1", "2", "0.912", "3 of 9"]
     assert "Rows of the training data overlap items" in text
     assert "`r1`: Do it. (`i1`: equal)" in text
+    assert "lora: not measured: its data are gone." in text
 
 
 def test_generation_training_and_speed(tmp_path: Path) -> None:
@@ -242,9 +299,17 @@ def test_generation_training_and_speed(tmp_path: Path) -> None:
 
 def test_what_was_not_run_is_said(tmp_path: Path) -> None:
     text, tree = written(tmp_path)
-    assert "Not run: no finished generate stage in the run folder." in section(text, SECTIONS[3])
-    assert "| instructions | 52,445 | not run |" in text.splitlines()
-    assert "not measured; the training data isn't known or isn't there any more" in section(text, SECTIONS[5])
+    data = section(text, SECTIONS[3])
+    assert "Not run: no statistics of a corpus are stored, as the run folder has no finished generate stage." in data
+    assert "Figure 4, nearest seeds: not run." in data
+    for row in (
+        "| instructions | 52,445 | not run |",
+        "| instructions with a verb and its noun object | 26,559 of 52,445 | not run | not run |",
+        "| share of the top 20 verbs with their top 4 nouns | 14 % | not run | not run |",
+        "| output | 18.9 | not run |",
+    ):
+        assert row in data.splitlines()
+    assert "not measured: no tuned model" in section(text, SECTIONS[5])
     assert "Not run: no finished train stage" in section(text, "## Training")
     assert "## Generation" not in text
     assert (tree["statistics"], tree["training"], tree["generation"]) == ([], [], [])

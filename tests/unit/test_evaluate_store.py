@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 import sample_runs
+from self_instruct import rundir
 from self_instruct.errors import DataError, RunFolderError, SelfInstructError
 from self_instruct.evaluate import store
 
@@ -87,6 +89,30 @@ def test_lines_that_were_lost_or_moved(tmp_path: Path) -> None:
     assert "answers to superni are missing" in read_error(tmp_path).message
     place.write_text("\n".join([lines[1], lines[0], *lines[2:]]) + "\n")
     assert f"{place}:1: damaged" in read_error(tmp_path).message
+
+
+def test_a_score_that_none_can_be(tmp_path: Path) -> None:
+    sample_runs.evaluated(tmp_path)
+    place = tmp_path / "evaluate/results/answers.jsonl"
+    place.write_text(re.sub('"rouge_l": [0-9.]+', '"rouge_l": 7.5', place.read_text("utf-8"), count=1))
+    assert read_error(tmp_path).message == f"{place}:1: damaged: a ROUGE-L of 7.5"
+
+
+def test_results_that_were_changed_by_hand(tmp_path: Path) -> None:
+    sample_runs.evaluated(tmp_path)
+    manifest = tmp_path / "evaluate/manifest.json"
+    told = json.loads(manifest.read_text())
+    told["outputs"] = {"results": {"path": "results", "sha256": rundir.sha256(tmp_path / "evaluate/results")}}
+    manifest.write_text(json.dumps(told))
+    store.read(tmp_path)
+    with (tmp_path / "evaluate/results/items.jsonl").open("a") as file:
+        file.write("\n")
+    assert "its files were changed since the run was evaluated" in read_error(tmp_path).message
+
+
+def test_statistics_of_another_format(tmp_path: Path) -> None:
+    sample_runs.evaluated(tmp_path, statistics={})
+    assert "statistics.json: damaged: no statistics in it, or of another format" in read_error(tmp_path).message
 
 
 def test_a_file_that_is_gone(tmp_path: Path) -> None:

@@ -56,6 +56,17 @@ def refused(out: Path, *overrides: str, inputs: dict[str, str] | None = None) ->
     return caught.value
 
 
+def test_the_time_of_an_unfinished_session_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 130.0, 200.0, 205.0])
+    monkeypatch.setattr(rundir.time, "time", lambda: next(clock))
+    opened(tmp_path / "run").close()
+    assert read_json(tmp_path / "run/train/manifest.json")["seconds"] == 30.0
+    folder = opened(tmp_path / "run")
+    folder.finish({})
+    folder.close()
+    assert read_json(tmp_path / "run/train/manifest.json")["seconds"] == 35.0
+
+
 def test_new_folder_records_config_and_manifest(tmp_path: Path) -> None:
     folder = opened(tmp_path / "a" / "run", "train.epochs=3")
     folder.close()
