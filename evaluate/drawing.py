@@ -74,6 +74,8 @@ def themed(svg: str) -> str:
     head, _, rest = drawing.partition(">")
     head = re.sub(r' (?:width|height)="[^"]*"', "", head).replace("<svg", '<svg style="max-width:100%;height:auto"', 1)
     drawing = f"{head}>{rest}"
+    # The ground is the page's own, with the shadow that tells of more to see.
+    drawing = re.sub(rf'(<g id="patch_1">\s*<path [^>]*style="fill: ){PAPER}', r"\1none", drawing, count=1)
     return re.sub("<[^>]*>", follow, drawing)  # only inside of tags: a name may look like a colour
 
 
