@@ -273,3 +273,41 @@ def test_torch_comes_from_the_wheelhouse_or_from_its_own_index(
     assert ("--torch-backend cpu" in first) == backend
     assert "--overrides requirements/overrides.txt" in first
     assert "-r requirements/cpu.txt" in first
+
+
+# A browser for the tests
+
+
+def set_up_browser(folder: Path) -> subprocess.CompletedProcess[str]:
+    """The step alone, with no other command than the fakes in the folder."""
+    text = (ROOT / "launch.sh").read_text(encoding="utf-8")
+    body = text[text.index("set_up_browser() {") : text.index("\n}\n", text.index("set_up_browser() {")) + 3]
+    script = f'begin() {{ echo "== $1" >&2; }}\n{body}\nset_up_browser'
+    return subprocess.run(["/bin/bash", "-euc", script], env={"PATH": str(folder)}, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", ["chromium", "google-chrome"])
+def test_a_browser_that_is_there_is_taken(tmp_path: Path, name: str) -> None:
+    fake(tmp_path, name, "exit 1")
+    done = set_up_browser(tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_root_gets_a_browser_also_from_stale_lists(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    fake(tmp_path, "id", "echo 0")
+    fake(tmp_path, "apt-get", f'echo "$@" >>{log}; if [[ $1 == update ]]; then : >{tmp_path}/fresh; fi; [[ -e {tmp_path}/fresh ]]')
+    done = set_up_browser(tmp_path)
+    assert done.returncode == 0 and done.stderr.startswith("== install chromium") and "skipped" not in done.stderr
+    asked = [line.split()[0] for line in log.read_text().splitlines()]
+    assert asked == ["install", "update", "install"]
+
+
+@pytest.mark.parametrize("user", ["0", "1000"])
+def test_without_a_way_to_a_browser_the_tests_go_on(tmp_path: Path, user: str) -> None:
+    fake(tmp_path, "id", f"echo {user}")
+    fake(tmp_path, "apt-get", "exit 100" if user == "0" else f": >{tmp_path}/asked")
+    done = set_up_browser(tmp_path)
+    assert done.returncode == 0
+    assert "no browser: the tests of the report in one are skipped; to have them: sudo apt-get install chromium" in done.stderr
+    assert not (tmp_path / "asked").exists()
