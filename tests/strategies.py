@@ -37,8 +37,7 @@ def setting_values(dotted: str) -> st.SearchStrategy[Any]:
 
 def _of(kind: Any, metadata: list[Any]) -> st.SearchStrategy[Any]:
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
-        inner = next(part for part in typing.get_args(kind) if part is not type(None))
-        return st.none() | _of(inner, metadata)
+        return st.one_of([st.none() if part is type(None) else _of(part, metadata) for part in typing.get_args(kind)])
     if typing.get_origin(kind) is typing.Literal:
         return st.sampled_from(typing.get_args(kind))
     shortest = next((limit.min_length for limit in metadata if hasattr(limit, "min_length")), 0)
