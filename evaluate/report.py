@@ -182,7 +182,7 @@ def render(tree: Mapping[str, Any]) -> list[Block]:
     blocks += report_data.contamination([(one["run"], one["sets"]) for one in tree["contamination"]])
     blocks += report_run.generation_blocks(tree["generation"])
     blocks += report_run.training_blocks(tree["training"])
-    blocks += _example_blocks(tree["examples"])
+    blocks += _example_blocks(tree["examples"], {one["name"]: report_numbers.title(one) for one in tree["suites"]})
     blocks += report_run.provenance_blocks(tree["provenance"], tree["answering"])
     return [*blocks, *_limitations(tree)]
 
@@ -208,7 +208,7 @@ def _models(tree: Mapping[str, Any]) -> Table:
     return Table(head=head, rows=tuple(rows), left=5, caption="The models of this report")
 
 
-def _example_blocks(sets: Sequence[Mapping[str, Any]]) -> list[Block]:
+def _example_blocks(sets: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> list[Block]:
     if not any(one["rows"] for one in sets):
         return []
     blocks: list[Block] = [
@@ -219,7 +219,7 @@ def _example_blocks(sets: Sequence[Mapping[str, Any]]) -> list[Block]:
     ]
     for one in sets:
         if one["rows"]:
-            blocks.append(Heading(level=3, text=f"{one['suite']}: {len(one['rows'])} of {one['of']:,} items"))
+            blocks.append(Heading(level=3, text=f"{titles[one['suite']]}: {len(one['rows'])} of {one['of']:,} items"))
         for position, row in enumerate(one["rows"], 1):
             where = row["group"] if row["task"] == row["id"] else f"{row['group']}, {row['task']}"
             blocks.append(Details(summary=f"{position}. {where} ({row['id']})", blocks=tuple(_example(row))))
@@ -242,7 +242,7 @@ def _verbatim(label: str, text: Mapping[str, Any]) -> Verbatim:
 
 
 def _limitations(tree: Mapping[str, Any]) -> list[Block]:
-    sizes = ", ".join(f"{suite['items']:,} items of {suite['name']}" for suite in tree["suites"])
+    sizes = ", ".join(f"{suite['items']:,} items ({report_numbers.title(suite)})" for suite in tree["suites"])
     return [
         Heading(level=2, text="What these numbers don't say"),
         Bullets(

@@ -239,7 +239,7 @@ def contamination(found: Sequence[tuple[str, Sequence[Mapping[str, Any]] | None]
     for run, sets in found:
         lead = f"{run}: " if several else ""
         if not sets:
-            blocks.append(Paragraph(text=f"{lead}not measured: no tuned model."))
+            blocks.append(Paragraph(text=f"{lead}Not measured: no tuned model."))
         for one in sets or ():
             name = f"{run}/{one['model']}" if several else one["model"]
             if one["why_not"] is not None:

@@ -309,7 +309,7 @@ def test_what_was_not_run_is_said(tmp_path: Path) -> None:
         "| output | 18.9 | not run |",
     ):
         assert row in data.splitlines()
-    assert "not measured: no tuned model" in section(text, SECTIONS[5])
+    assert "Not measured: no tuned model" in section(text, SECTIONS[5])
     assert "Not run: no finished train stage" in section(text, "## Training")
     assert "## Generation" not in text
     assert (tree["statistics"], tree["training"], tree["generation"]) == ([], [], [])
