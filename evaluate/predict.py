@@ -79,9 +79,9 @@ class Asked:
 
 def request(contender: Contender, prompt: str, max_tokens: int) -> Request:
     """One greedy request, end-of-text as the only stop (method: both experiments). Its id says what is asked, so the same prompt
-    in two places is asked once."""
+    in two places, or of two adapters with the same content, is asked once."""
     made = Request(id="", prompt=prompt, sampling=Sampling(max_tokens=max_tokens), adapter=contender.digest or None)
-    return replace(made, id=f"{contender.name}/{payload_hash(made)}")
+    return replace(made, id=payload_hash(made))
 
 
 def requests(contenders: Sequence[Contender], asked: Sequence[Asked]) -> tuple[Request, ...]:

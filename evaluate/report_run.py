@@ -134,12 +134,14 @@ def training_blocks(runs: Sequence[Mapping[str, Any]]) -> list[Block]:
 
 
 def answering(stage: Path) -> dict[str, Any]:
-    """How fast the answers came, over the sessions that ended in order; a killed one leaves no line."""
+    """How many answers there are, and how fast they came in the sessions that ended in order; a killed one leaves no line."""
     sessions = journal.read(stage / "journal" / "sessions.jsonl")
+    answers = len(journal.read(stage / "journal" / "predictions.jsonl"))
     seconds, tokens = sum(s["seconds"] for s in sessions), sum(s["output_tokens"] for s in sessions)
     return {
         "cached": sum(s.get("cached", 0) for s in sessions),
         "sessions": len(sessions),
+        "answers": answers,
         "requests": sum(s["requests"] for s in sessions),
         "output_tokens": tokens,
         "seconds": round(seconds, 1),
@@ -211,9 +213,9 @@ def provenance_blocks(runs: Sequence[Mapping[str, Any]], answering: Sequence[Map
             ),
             (
                 "answering",
+                f"{speed['answers']:,} answers, {speed['cached']:,} of them from earlier runs. In sessions that ended in order: "
                 f"{speed['requests']:,} requests, {speed['output_tokens']:,} output tokens in {speed['seconds']:,.1f} s "
-                f"({number(speed['output_tokens_per_s'], 1)} tokens/s, without the engine's start); "
-                f"{speed['cached']:,} answers from earlier runs",
+                f"({number(speed['output_tokens_per_s'], 1)} tokens/s, without the engine's start)",
             ),
         ]
         blocks.append(Table(head=("what", "value"), rows=tuple(rows), left=2))

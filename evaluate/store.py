@@ -103,6 +103,8 @@ def read(run: Path) -> StoredRun:
     stage = run / "evaluate"
     place = stage / FOLDER
     with rundir.finished_stage(stage) as manifest:
+        if not (place / "results.json").is_file():
+            raise _damaged(str(place / "results.json"), FileNotFoundError("it is missing"))
         head = rundir.read_json(place / "results.json")
         if head.get("format") != FORMAT:
             raise RunFolderError(

@@ -12,6 +12,7 @@ from self_instruct import superni
 from self_instruct.errors import DataError
 from self_instruct.evaluate.cutting import Tokens, longest_prefix
 from self_instruct.records import EvalItem
+from self_instruct.runlog import log
 from self_instruct.settings import SuperNISettings
 from self_instruct.template import superni_prompt
 
@@ -24,7 +25,7 @@ EMPTY_TASKS = "tasks without an instance"
 FOREIGN_TASKS = "tasks in other languages than English (kept)"
 UNCATEGORISED_TASKS = "tasks without a category (kept)"
 NO_REFERENCE = "instances without a reference (left out)"
-BLANK_REFERENCES = "instances whose references are all blank (kept, they score 0)"
+BLANK_REFERENCES = "instances whose references are all blank (kept; their ROUGE-L is 0)"
 REPEATED_INSTANCES = "instances given twice (kept once)"
 
 
@@ -37,6 +38,8 @@ def load(folder: Path, settings: SuperNISettings, suite: str) -> tuple[tuple[Eva
     """
     split = superni.read_split(folder, settings.split, "test")
     counts = Counter({REPEATED_TASKS: split.repeated, MISSING_TASKS: len(split.missing)})
+    if split.missing:
+        log.warning("%s: not in tasks/: %s", folder, ", ".join(split.missing))
     items: dict[str, tuple[EvalItem, str]] = {}  # with the place of each
     for path in split.tasks:
         task = superni.read_task(path)

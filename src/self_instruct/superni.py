@@ -110,7 +110,9 @@ def read_task(path: Path) -> Task:
     instances = task.get("Instances") if isinstance(task, dict) else None
     if not isinstance(definition, str) or not isinstance(instances, list):
         fields = ", ".join(task) if isinstance(task, dict) else type(task).__name__
-        raise DataError(f"{path}: not a task: it has no `Definition` and `Instances` (found {fields:.200})", hint=AGAIN)
+        raise DataError(
+            f"{path}: not a task: no text as `Definition`, or no list as `Instances` (its fields: {fields:.200})", hint=AGAIN
+        )
     if not definition.strip():
         raise DataError(f"{path}: its `Definition` is blank", hint=AGAIN)
     languages = (language for name in ("Input_language", "Output_language") for language in _texts(task, name, str(path)) or ())

@@ -125,6 +125,17 @@ def test_a_models_key_is_its_content(tiny_model: Path, tmp_path: Path) -> None:
     assert model_key(real(tiny_model), settings(), "float32") != first
 
 
+@pytest.mark.parametrize("name", ["merges.txt", "vocab.txt", "qwen.tiktoken", "modeling.py", "chat_template.jinja"])
+def test_whatever_an_engine_reads_of_a_model_is_in_its_key(tiny_model: Path, name: str) -> None:
+    before = model_key(real(tiny_model), settings(), "float32")
+    (tiny_model / "README.md").write_text("a card")
+    assert model_key(real(tiny_model), settings(), "float32") == before
+    (tiny_model / name).write_text("one")
+    one = model_key(real(tiny_model), settings(), "float32")
+    (tiny_model / name).write_text("two")
+    assert len({before, one, model_key(real(tiny_model), settings(), "float32")}) == 3
+
+
 @pytest.mark.parametrize("engine", ["server", "scripted"])
 def test_what_cant_be_told_by_content_isnt_shared(tiny_model: Path, engine: str) -> None:
     assert model_key(real(tiny_model), settings(engine=engine), "float32") is None

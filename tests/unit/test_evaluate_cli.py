@@ -250,6 +250,11 @@ def test_several_adapters_by_name(run: Path, tmp_path: Path) -> None:
     assert list(tree["models"]) == ["base", "tuned", "lora"]
 
 
+def test_an_adapter_named_twice(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert call(run, f"evaluate.adapters=[{run}/train/adapter, {run}/train/../train/adapter]") == 2
+    assert "train/../train/adapter is named twice" in capfd.readouterr().err
+
+
 def test_a_fully_tuned_run_is_measured_as_a_model_of_its_own(
     tmp_path: Path, tiny_model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from self_instruct.evaluate import intervals
 from self_instruct.evaluate.comparison import Answer, Measured, measure
-from self_instruct.evaluate.intervals import Estimate
+from self_instruct.evaluate.intervals import Estimate, wilson
 from self_instruct.records import EvalItem
 
 # Two tasks of one category, one of another; the third has one instance.
@@ -115,8 +115,20 @@ def test_one_instance_a_task_makes_both_means_equal() -> None:
 def test_equal_models_differ_by_nothing() -> None:
     found = measure(3, items(TASKS), {"base": answers(BASE), "tuned": answers(BASE)})
     (pair,) = found.comparisons
-    assert pair.rouge_l == pair.task_rouge_l == pair.exact_match == Estimate(0.0, 0.0, 0.0)
+    assert pair.rouge_l == pair.task_rouge_l == Estimate(0.0, 0.0, 0.0)
+    assert pair.exact_match == Estimate(0.0, None, None)  # they differ nowhere: a width of 0 would claim too much
     assert (pair.wins, pair.ties, pair.losses, pair.same) == (0, 3, 0, 6)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_exact_matches_that_are_all_alike_get_wilsons_interval(exact: bool) -> None:
+    """Of 0 in 6 nothing says that the share is 0."""
+    made = [Answer(text="a", hit_limit=False, output_tokens=1, rouge_l=0.5, exact_match=exact) for _ in items(TASKS)]
+    (one,) = measure(3, items(TASKS), {"base": made}).models
+    share = wilson(len(made) * exact, len(made))
+    assert one.exact_match == Estimate(100 * share.value, 100 * (share.low or 0), 100 * (share.high or 0))
+    assert one.exact_match.low != one.exact_match.high
+    assert all(task.exact_match.low != task.exact_match.high for task in one.tasks if task.items > 1)
 
 
 def test_every_pair_is_compared_and_the_earlier_is_the_base() -> None:

@@ -48,7 +48,7 @@ def requests_of(count: int, *contenders: predict.Contender, max_tokens: int = 50
 
 def prompts_of(requests: Iterable[Request]) -> list[tuple[str, str]]:
     """What was asked, as (model, first line of the prompt)."""
-    return [(request.id.split("/")[0], request.prompt.splitlines()[0]) for request in requests]
+    return [("tuned" if request.adapter else "base", request.prompt.splitlines()[0]) for request in requests]
 
 
 def engine(asked: list[Request], **options: int | float) -> ScriptedEngine:
@@ -80,6 +80,19 @@ def test_the_same_prompt_in_two_sets_is_asked_once() -> None:
     assert len(predict.requests([BASE, TUNED], [one, other])) == 10
     assert len(predict.requests([BASE], [one, longer])) == 6
     assert predict.requests([BASE], [one]) == predict.requests([BASE], [one, one])
+
+
+def test_two_adapters_of_one_content_are_asked_once(tmp_path: Path) -> None:
+    copy = replace(TUNED, name="copy", adapter=Path("elsewhere/adapter"))
+    requests = requests_of(3, TUNED, copy)
+    assert len(requests) == 3
+    asked: list[Request] = []
+    cache = AnswerCache(tmp_path / "cache", "model")
+    completions = asyncio.run(predict.collect(tmp_path / "p.jsonl", engine(asked), requests, FOLDERS, cache))
+    assert len(asked) == 3
+    one, other = (predict.predictions(contender, asked_of(3), completions) for contender in (TUNED, copy))
+    assert [answer.text for answer in one] == [answer.text for answer in other]
+    assert len(cache.get(requests)) == 3
 
 
 def test_ids_say_what_is_asked_whatever_else_is() -> None:

@@ -82,7 +82,7 @@ def test_whatever_is_odd_is_counted(tmp_path: Path) -> None:
         "tasks in other languages than English (kept)": 1,
         "tasks without a category (kept)": 1,
         "instances without a reference (left out)": 2,
-        "instances whose references are all blank (kept, they score 0)": 1,
+        "instances whose references are all blank (kept; their ROUGE-L is 0)": 1,
         "instances given twice (kept once)": 1,
     }
 

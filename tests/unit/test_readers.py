@@ -265,8 +265,11 @@ def test_superni_instances_without_an_output_are_counted_and_not_sampled(tmp_pat
     ("made", "message"),
     [
         ({}, "none of the 1 tasks of splits/default/train_tasks.txt is in tasks/"),
-        ({"t": []}, "tasks/t.json: not a task: it has no `Definition` and `Instances` (found list)"),
-        ({"t": {"Definition": "Do"}}, "tasks/t.json: not a task: it has no `Definition` and `Instances` (found Definition)"),
+        ({"t": []}, "tasks/t.json: not a task: no text as `Definition`, or no list as `Instances` (its fields: list)"),
+        (
+            {"t": {"Definition": "Do"}},
+            "tasks/t.json: not a task: no text as `Definition`, or no list as `Instances` (its fields: Definition)",
+        ),
         ({"t": task("t", 1, Instances=["x"])}, "tasks/t.json: instance 1: 'x' is no object"),
         (
             {"t": task("t", 1, Instances=[{"input": "x", "output": 3}])},
