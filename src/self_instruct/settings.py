@@ -172,7 +172,7 @@ class SuperNISettings(Section):
         str | None, place("A clone of natural-instructions (`splits/`, `tasks/`); none leaves SuperNI out.", "superni")
     ] = None
     split: Annotated[
-        str, shape("The list of tasks is `splits/<this>/test_tasks.txt` (paper: `default`).", pattern=r"^[\w.-]+$")
+        str, shape("The list of tasks is `splits/<this>/test_tasks.txt` (paper: `default`).", pattern=r"^[A-Za-z0-9_.-]+$")
     ] = "default"
     instances: Annotated[int, shape("The first so many instances of each task (paper: 100).", ge=1)] = 100
     prompt_tokens: Annotated[int, shape("Longest prompt in tokens (reference evaluation: 1,024).", ge=16)] = 1024
