@@ -10,14 +10,13 @@ import json
 import sqlite3
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from self_instruct import embedded, rundir
 from self_instruct.engine import Engine
-from self_instruct.engine_journaled import payload_hash
+from self_instruct.engine_journaled import COMPLETION, payload_hash
 from self_instruct.records import Completion, Request
 from self_instruct.runlog import log
 from self_instruct.settings import Settings
@@ -103,9 +102,7 @@ class AnswerCache:
         """Remember an answer, unless another run was quicker."""
         if self._connection is None:
             return
-        fields = asdict(replace(completion, logprobs=(), likeliest=()))
-        for name in ("request_id", "logprobs", "likeliest", "cached_tokens"):
-            del fields[name]
+        fields = {name: getattr(completion, name) for name in COMPLETION if name != "cached_tokens"}
         try:
             self._connection.execute("INSERT OR IGNORE INTO answers VALUES (?, ?)", (self._key(request), json.dumps(fields)))
         except (sqlite3.Error, UnicodeError) as error:

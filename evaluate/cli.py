@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from self_instruct import commandline, rundir
 from self_instruct.errors import ConfigError, DataError
@@ -79,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
     stage = rundir.open_stage(loaded, "evaluate", list(argv), inputs)
     try:
         if not stage.finished or not (stage.path / "results").is_dir():
-            tokenizer = once(lambda: load_tokenizer(model.path))
+            tokenizer = functools.cache(lambda: load_tokenizer(model.path))
             asked = tuple(
                 predict.Asked(suite=suite, prompted=suites.prompts(suite, settings.evaluate, context, tokenizer)) for suite in found
             )
@@ -94,18 +95,6 @@ def main(argv: Sequence[str]) -> int:
         log.info("the report is %s", place)
     print(json.dumps({"stage": "evaluate", "report": str(place), "rouge_l": report.means(place.with_name("report.json"))}))
     return 0
-
-
-def once(make: Callable[[], Any]) -> Callable[[], Any]:
-    """`make`, called at the first call alone."""
-    made: list[Any] = []
-
-    def get() -> Any:
-        if not made:
-            made.append(make())
-        return made[0]
-
-    return get
 
 
 async def answers(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from self_instruct import rundir, seedbank
-from self_instruct.errors import RunFolderError
 from self_instruct.evaluate import corpora, corpus_statistics, document_html, document_markdown, paper, report_data
 from self_instruct.evaluate.document import Block, Code, Figure, Heading, Spans, Table
 
@@ -22,8 +21,8 @@ def write(place: Path, seeds: str | None, out: Path | None) -> str:
     With `out` the folder gets statistics.html, statistics.md, statistics.json and the plots. Raises DataError for what is no
     corpus, and RunFolderError where `out` holds something else.
     """
-    if out is not None and out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / "statistics.json").is_file())):
-        raise RunFolderError(f"{out}: not empty, and no statistics", hint="name another place with --out; nothing was changed")
+    if out is not None:
+        rundir.require_own(out, "statistics.json", "statistics")
     instructions = [seed.instruction for seed in seedbank.load_seeds(seeds)]
     found = corpus_statistics.measure(corpora.read(place), instructions, seeds or seedbank.SHIPPED)
     name = place.resolve().name

@@ -1,4 +1,4 @@
-"""The report's plots, each one SVG text: here those of results (models, differences, categories, tasks, training loss).
+"""The report's plots, each one SVG text: here those of results (differences, categories, tasks, training loss).
 
 Knows nothing of the report's text. Those about the data are in `figures_data`, colours and the sheet in `drawing`; what
 others need of them has its name here too. Needs matplotlib (extra `report`), imported late; `available` tells. Names are cut
@@ -39,7 +39,6 @@ __all__ = [
     "groups",
     "lengths",
     "loss",
-    "models",
     "nearest_seed",
     "ratings",
     "sunburst",
@@ -50,26 +49,6 @@ __all__ = [
 MARKERS = "oDs^vPX"  # another count than SERIES, so that many models differ in the pair
 LABELLED_TASKS = 40  # more names than this on an axis can't be read
 NAMED_EXTREMES = 3
-
-
-def models(names: Sequence[str], estimates: Sequence[Estimate], what: str, unit: str, *, name: str = "models") -> Figure:
-    """Every model's value with its interval, the first (the base) as the dotted line."""
-    rows = range(len(names))
-    with Sheet(plot=0.34 * len(names) + 0.2, left=room(names), right=1.55) as sheet:
-        axes = sheet.axes
-        axes.axvline(estimates[0].value, color=MUTED, ls=":", lw=1.2)
-        for row, one in zip(rows, estimates, strict=True):
-            _spans(axes, [one], [row], SERIES[0])
-            axes.plot([one.value], [row], marker="o" if row == 0 else "D", ms=7, mfc=PAPER if row == 0 else SERIES[0], **_edge(0))
-            _beside(axes, row, _said(one))
-        _name_rows(axes, names)
-        axes.set_xlabel(f"{what} ({unit})")
-    return Figure(
-        name=slug(name),
-        caption=f"{what} of each model with its 95 % interval; the dotted line is {names[0]}.",
-        alt=f"{what} ({unit}): " + "; ".join(f"{one} {_said(value)}" for one, value in zip(names, estimates, strict=True)) + ".",
-        svg=sheet.svg,
-    )
 
 
 def differences(

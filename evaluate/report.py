@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from self_instruct import rundir
-from self_instruct.errors import RunFolderError
 from self_instruct.evaluate import (
     comparison,
     document_html,
@@ -47,8 +46,7 @@ def write_run(run: Path, examples: int | None) -> Path:
 
 def write_runs(runs: Sequence[Path], place: Path, examples: int | None) -> Path:
     """One report of several runs in `place`. Raises RunFolderError where `place` holds something else than a report."""
-    if place.exists() and not (place.is_dir() and (not any(place.iterdir()) or (place / "report.json").is_file())):
-        raise RunFolderError(f"{place}: not empty, and no report", hint="name another place with --out; nothing was changed")
+    rundir.require_own(place, "report.json", "report")
     return _write([store.read(run) for run in runs], place, examples)
 
 

@@ -63,6 +63,12 @@ def new_folder(place: Path) -> Iterator[Path]:
     put(aside, place)
 
 
+def require_own(place: Path, mark: str, what: str) -> None:
+    """Raises RunFolderError where `place` is neither new, empty, nor an older `what` of ours, told by its file `mark`."""
+    if place.exists() and not (place.is_dir() and (not any(place.iterdir()) or (place / mark).is_file())):
+        raise RunFolderError(f"{place}: not empty, and no {what}", hint="name another place with --out; nothing was changed")
+
+
 def put(made: Path, place: Path) -> None:
     """Sync a file or folder and rename it to `place` on the same disk, in the stead of what is there."""
     for path in (*sorted(p for p in made.rglob("*") if p.is_file()), made):

@@ -28,7 +28,6 @@ LENGTHS = {
 WHOLE, NONE = Estimate(12.5, 10.25, 14.75), Estimate(3.0, None, None)
 
 MAKERS: dict[str, Callable[[str], Figure]] = {
-    "models": lambda name: figures.models(["base", name], [WHOLE, NONE], "ROUGE-L", "points"),
     "differences": lambda name: figures.differences([(name, WHOLE), ("worse", Estimate(-2.0, -3.0, -1.0)), ("unclear", NONE)]),
     "groups": lambda name: figures.groups([(name, 3, {"base": WHOLE, name: NONE}), ("other", 1, {"base": NONE, name: WHOLE})]),
     "tasks": lambda name: figures.tasks("base", name, [(name, 1.0, 2.0), ("b", 5.0, 5.0), ("c", 9.0, 1.0)]),
@@ -77,7 +76,7 @@ def test_a_page_gives_its_own_colours(kind: str) -> None:
 
 
 def test_a_name_that_looks_like_a_colour_stays() -> None:
-    assert "#1c2127" in re.sub("<[^>]*>", "", figures.themed(MAKERS["models"]("#1c2127").svg))
+    assert "#1c2127" in re.sub("<[^>]*>", "", figures.themed(MAKERS["differences"]("#1c2127").svg))
 
 
 def test_css_has_every_colour_of_the_plots_for_light_pages() -> None:
@@ -110,7 +109,6 @@ def test_few_tasks_are_named_and_of_many_the_extremes(count: int) -> None:
 
 def test_one_point_without_an_interval() -> None:
     assert "tuned +3.0, undecided" in figures.differences([("tuned", replace(NONE))]).alt
-    figures.models(["base"], [NONE], "ROUGE-L", "points")
     figures.groups([("only", 1, {"base": NONE})])
     figures.loss([(1, 2.0)])
     figures.nearest_seed([0.0, 1.0], [0], 0.0)
