@@ -17,7 +17,7 @@ from self_instruct.errors import DataError
 from self_instruct.evaluate import superni
 from self_instruct.evaluate.cutting import Tokens, longest_prefix
 from self_instruct.records import EvalItem
-from self_instruct.settings import EvaluateSettings
+from self_instruct.settings_evaluate import EvaluateSettings
 from self_instruct.template import evaluation_prompt
 
 Kind = Literal["superni", "user_oriented"]

@@ -13,7 +13,7 @@ from self_instruct.errors import DataError
 from self_instruct.evaluate.cutting import Tokens, longest_prefix
 from self_instruct.records import EvalItem
 from self_instruct.runlog import log
-from self_instruct.settings import SuperNISettings
+from self_instruct.settings_evaluate import SuperNISettings
 from self_instruct.template import superni_prompt
 
 ENGLISH = "English"

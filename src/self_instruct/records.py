@@ -7,6 +7,7 @@ training row can be traced to its completion and its seeds. A new stage of data 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,3 +206,40 @@ class Prediction:
     text: str
     hit_limit: bool
     output_tokens: int
+
+
+Level = Literal["A", "B", "C", "D"]
+LEVELS: tuple[Level, ...] = ("A", "B", "C", "D")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rating:
+    """A rater's level for one answer (method.md, "Experiment 2"): A is the best.
+
+    `subject` and `answer` are hashes of what was shown (`rating_sets`), never of who wrote it. `comment` may be empty.
+    """
+
+    rater: str
+    subject: str
+    answer: str
+    level: Level
+    comment: str
+    time_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Review:
+    """A rater's answers to the questions of the data quality review (paper, section 3.3); None where one isn't answered yet.
+
+    `subject` and `answer` as in `Rating`: the answer is the instance's output.
+    """
+
+    rater: str
+    subject: str
+    answer: str
+    instruction: bool | None
+    input: bool | None
+    output: bool | None
+    format: Literal["right", "partly", "wrong"] | None
+    comment: str
+    time_s: float

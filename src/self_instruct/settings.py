@@ -1,7 +1,7 @@
 """The config tree: every setting with its meaning, unit, default and the source of the default.
 
 Knows nothing of YAML or the command line (`loading`) nor of what the stages do with a value.
-`setting_kinds` says which of them may change when a run is continued; `settings_train` holds the section `train`.
+`setting_kinds` says which of them may change when a run is continued; `settings_train` and `settings_evaluate` hold those sections.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from self_instruct.setting_kinds import Section, place, runtime, shape
+from self_instruct.settings_evaluate import EvaluateSettings
 from self_instruct.settings_train import TrainSettings
 
 PAPER_KEYWORDS = (
@@ -163,54 +164,6 @@ class GenerateSettings(Section):
                 "disagree", "must be at least generate.min_words, {least}", {"key": "generate.max_words", "least": self.min_words}
             )
         return self
-
-
-class SuperNISettings(Section):
-    """Super-NaturalInstructions, the paper's first experiment (method.md, "SuperNI scoring, exactly")."""
-
-    folder: Annotated[
-        str | None, place("A clone of natural-instructions (`splits/`, `tasks/`); none leaves SuperNI out.", "superni")
-    ] = None
-    split: Annotated[
-        str, shape("The list of tasks is `splits/<this>/test_tasks.txt` (paper: `default`).", pattern=r"^[A-Za-z0-9_.-]+$")
-    ] = "default"
-    instances: Annotated[int, shape("The first so many instances of each task (paper: 100).", ge=1)] = 100
-    prompt_tokens: Annotated[int, shape("Longest prompt in tokens (reference evaluation: 1,024).", ge=16)] = 1024
-    cut: Annotated[
-        Literal["input", "official"],
-        shape(
-            "A prompt that is too long loses the end of its input, so that the cue survives, or its own end with the cue, as in "
-            "the reference evaluation."
-        ),
-    ] = "input"
-    max_tokens: Annotated[int, shape("New tokens at most (reference evaluation: 128).", ge=1)] = 128
-
-
-class EvaluateSettings(Section):
-    """Measuring the tuned model against its base."""
-
-    adapters: Annotated[
-        tuple[str, ...] | None, place("LoRA folders to compare with the base; none is `<run.dir>/train/adapter`.", "adapter")
-    ] = None
-    user_oriented: Annotated[
-        str | tuple[str, ...],
-        place(
-            "Files of user-oriented tasks, JSON Lines in the authors' format, each an evaluation set of its own; `shipped` is the "
-            "set that ships. Empty leaves them out.",
-            "user_oriented",
-        ),
-    ] = "shipped"
-    max_items: Annotated[int | None, shape("The first so many tasks of each such file only; none is all.", ge=1)] = None
-    max_tokens: Annotated[int, shape("New tokens at most of a user-oriented task's answer (method: 512).", ge=1)] = 512
-    superni: SuperNISettings = SuperNISettings()
-    cache: Annotated[
-        str | None,
-        runtime(
-            "Folder of answers that runs share, by model, adapter, prompt and parameters, so that nothing is generated twice; none "
-            "is `answers` in the user's cache folder of self-instruct."
-        ),
-    ] = None
-    examples: Annotated[int, runtime("Example outputs of each evaluation set in the report.", ge=0)] = 8
 
 
 class EngineSettings(Section):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from self_instruct.evaluate import superni
 from self_instruct.evaluate.cutting import Tokens, longest_prefix
 from self_instruct.records import EvalItem
-from self_instruct.settings import SuperNISettings
+from self_instruct.settings_evaluate import SuperNISettings
 from self_instruct.template import superni_prompt
 from superni_clones import Bytes, Words
 

@@ -13,7 +13,7 @@ from self_instruct.evaluate import suites
 from self_instruct.evaluate.suites import Prompted, Suite
 from self_instruct.records import EvalItem
 from self_instruct.seedbank import load_user_oriented
-from self_instruct.settings import EvaluateSettings
+from self_instruct.settings_evaluate import EvaluateSettings
 from superni_clones import Words, clone, no_tokenizer, task
 
 

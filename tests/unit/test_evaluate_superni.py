@@ -15,7 +15,7 @@ from self_instruct.evaluate import superni
 from self_instruct.evaluate.cutting import Tokens
 from self_instruct.models import load_tokenizer
 from self_instruct.records import EvalItem
-from self_instruct.settings import SuperNISettings
+from self_instruct.settings_evaluate import SuperNISettings
 from superni_clones import Bytes, Encoding, Words, clone, no_tokenizer, task
 
 CUE = "\nOutput: "

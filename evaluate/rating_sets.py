@@ -1,0 +1,126 @@
+"""What is to be rated: the answers of every model to an instruction, and the instances of a corpus.
+
+Knows neither people nor the page. What is rated is told by its content alone: the same answer of two models is rated once, and
+a rating holds for whatever run gives the same answer again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from self_instruct.evaluate.corpora import Corpus
+from self_instruct.evaluate.joined import JoinedSuite
+from self_instruct.evaluate.suites import USER_ORIENTED
+from self_instruct.randomness import generator
+
+Kind = Literal["answers", "review"]
+
+
+def digest(*parts: str) -> str:
+    """16 hex digits of SHA-256 over the texts, lone surrogates too."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerText:
+    """One text to rate. `models` are the names of those who gave it; they never leave the server."""
+
+    key: str
+    text: str
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """An instruction with its input, the accepted answers (none in a review), and what is to be rated.
+
+    `item` is the evaluation item's id, or the place of the instruction in its corpus.
+    """
+
+    key: str
+    item: str
+    instruction: str
+    input: str
+    references: tuple[str, ...]
+    answers: tuple[AnswerText, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RatingSet:
+    """One set to rate, its subjects in a random order that all raters share: whoever stops early has rated a random part, and
+    the same part as others did. `suite` is the evaluation set's name, or the corpus' place."""
+
+    kind: Kind
+    suite: str
+    title: str
+    seed: int
+    subjects: tuple[Subject, ...]
+
+    @property
+    def total(self) -> int:
+        """Answers to rate."""
+        return sum(len(subject.answers) for subject in self.subjects)
+
+    def shown(self, subject: Subject, rater: str) -> tuple[AnswerText, ...]:
+        """The subject's answers in the order in which this rater sees them: random, by the seed."""
+        answers = list(subject.answers)
+        generator(self.seed, "evaluate", "rate", subject.key, rater).shuffle(answers)
+        return tuple(answers)
+
+
+def of_answers(suites: Sequence[JoinedSuite], seed: int) -> tuple[RatingSet, ...]:
+    """The user-oriented sets with every model's answers, those that are equal once."""
+    found = []
+    for suite in suites:
+        if suite.facts["kind"] != USER_ORIENTED:
+            continue
+        name = str(suite.facts["name"])
+        subjects: dict[str, Subject] = {}  # the same task twice is rated once
+        for place, one in enumerate(suite.prompted):
+            models: dict[str, list[str]] = {}
+            for model, answers in suite.answers.items():
+                models.setdefault(answers[place].text, []).append(model)
+            item = one.item
+            key = digest(item.instruction, item.input, *item.references)
+            made = Subject(
+                key=key,
+                item=item.id,
+                instruction=item.instruction,
+                input=item.input,
+                references=item.references,
+                answers=tuple(AnswerText(key=digest(text), text=text, models=tuple(names)) for text, names in models.items()),
+            )
+            subjects.setdefault(key, made)
+        order = list(subjects.values())
+        generator(seed, "evaluate", "rate", name).shuffle(order)
+        title = "User-oriented instructions" if name == USER_ORIENTED else name
+        found.append(RatingSet(kind="answers", suite=name, title=title, seed=seed, subjects=tuple(order)))
+    return tuple(found)
+
+
+def of_corpus(corpus: Corpus, count: int, seed: int, title: str) -> RatingSet:
+    """`count` random instructions of those that have an instance, one random instance each (paper, section 3.3)."""
+    draws = generator(seed, "evaluate", "review")
+    places = [place for place, instances in enumerate(corpus.instances) if instances]
+    subjects: dict[str, Subject] = {}
+    for place in draws.sample(places, min(count, len(places))):
+        instruction, instance = corpus.instructions[place], draws.choice(corpus.instances[place])
+        made = Subject(
+            key=digest(instruction, instance.input),
+            item=str(place),
+            instruction=instruction,
+            input=instance.input,
+            references=(),
+            answers=(AnswerText(key=digest(instance.output), text=instance.output, models=()),),
+        )
+        subjects.setdefault(made.key, made)
+    return RatingSet(kind="review", suite=corpus.place, title=title, seed=seed, subjects=tuple(subjects.values()))
+
+
+def models_of(sets: Sequence[RatingSet]) -> Mapping[tuple[str, str], tuple[str, ...]]:
+    """By subject and answer, the models that gave it."""
+    return {(subject.key, answer.key): answer.models for one in sets for subject in one.subjects for answer in subject.answers}
