@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from self_instruct import commandline, rundir
 from self_instruct.errors import ConfigError, DataError
-from self_instruct.evaluate import predict, suites
+from self_instruct.evaluate import adapters, predict, suites
 from self_instruct.loading import Loaded
 from self_instruct.records import Completion, Request
 from self_instruct.rules import Rules
@@ -31,7 +31,15 @@ DISK_GIB = 0.1  # journal, results, report and engine log, with room
 
 def main(argv: Sequence[str]) -> int:
     """Run the stage, or one of its subcommands. Raises SelfInstructError for whatever the user can mend."""
-    commands = {"report": write_report, "score": score_files, "seeds": check_seeds, "statistics": measure_corpora}
+    commands = {
+        "report": write_report,
+        "rate": rate,
+        "judge": judge_answers,
+        "agree": show_agreement,
+        "score": score_files,
+        "seeds": check_seeds,
+        "statistics": measure_corpora,
+    }
     if argv and argv[0] in commands:
         return commands[argv[0]](argv[1:])
     parser = commandline.parser("evaluate", "Measure the tuned model against its base and write a report.")
@@ -39,6 +47,9 @@ def main(argv: Sequence[str]) -> int:
     parser.epilog = (
         "subcommands, each with a --help of its own:\n"
         "  evaluate report RUN ...       the report of a finished run again, or one of several runs\n"
+        "  evaluate rate RUN ...         a page on which people rate the answers and review the data\n"
+        "  evaluate judge RUN ...        a local model rates the answers as people do\n"
+        "  evaluate agree RUN ...        how far raters agree, people and judges; with --out all ratings as files\n"
         "  evaluate score FILE ...       score predictions that were made elsewhere, such as natural-instructions' files\n"
         "  evaluate statistics CORPUS    verbs and nouns, nearest seeds, lengths and shares of any corpus of instructions\n"
         "  evaluate seeds FILE ...       check files of seeds or user-oriented tasks, and print how diverse they are"
@@ -47,18 +58,18 @@ def main(argv: Sequence[str]) -> int:
     loaded = commandline.loaded(arguments)
     settings = loaded.settings
     found = suites.load(settings.evaluate)
-    adapters = find_adapters(loaded)
+    named = adapters.find(loaded)
     place = loaded.run_dir / "evaluate" / "report" / "report.html"
-    count = sum(len(suite.items) for suite in found) * (1 + len(adapters))
+    count = sum(len(suite.items) for suite in found) * (1 + len(named))
     for suite in found:
         log.info("%s: %d items of %d tasks", suite.name, len(suite.items), len({item.task for item in suite.items}))
         for what, number in suite.counts.items():
             log.warning("%s: %s: %d", suite.name, what, number)
-    log.info("base and %s: %d answers", ", ".join(adapters) or "no adapter", count)
+    log.info("base and %s: %d answers", ", ".join(named) or "no adapter", count)
     if arguments.dry_run:
         log.info("dry run: would ask %s and write %s", settings.model.name, place)
         items = {suite.name: len(suite.items) for suite in found}
-        told = {"stage": "evaluate", "dry_run": True, "models": [predict.BASE, *adapters], "items": items, "requests": count}
+        told = {"stage": "evaluate", "dry_run": True, "models": [predict.BASE, *named], "items": items, "requests": count}
         print(json.dumps(told))
         return 0
 
@@ -66,13 +77,13 @@ def main(argv: Sequence[str]) -> int:
     from self_instruct.models import load_tokenizer, resolve
 
     model = resolve(settings.model)
-    for path in adapters.values():
-        require_base(path, model)
+    for path in named.values():
+        adapters.require_base(path, model)
     context = context_tokens(loaded, model)
     rundir.require_disk(loaded.run_dir, DISK_GIB)
     contenders = (
         predict.Contender(name=predict.BASE, adapter=None, digest=""),
-        *(predict.Contender(name=name, adapter=path, digest=rundir.sha256(path)) for name, path in adapters.items()),
+        *(predict.Contender(name=name, adapter=path, digest=rundir.sha256(path)) for name, path in named.items()),
     )
     inputs = {"model": model.fingerprint}
     inputs |= {(suite.name if suite.kind == suite.name else f"{suite.kind} {suite.name}"): suite.digest for suite in found}
@@ -150,6 +161,39 @@ def write_report(argv: Sequence[str]) -> int:
     return 0
 
 
+def rate(argv: Sequence[str]) -> int:
+    """`evaluate rate RUN …`: serve the page on which people rate. Raises DataError, RunFolderError and ConfigError."""
+    parser = subparser("rate", "Serve a page on which people rate the answers of finished runs, blind, and review their data.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="evaluated run folders; the ratings are kept in the first")
+    arguments = parser.parse_args(argv)
+    settings = commandline.loaded(arguments).settings
+
+    from self_instruct.evaluate import rating_runs, rating_server, ratings, store
+
+    runs = [store.read(Path(name)) for name in arguments.runs]
+    sets = rating_runs.load(runs, settings.evaluate.rate.review)
+    for one in sets:
+        log.info("%s: %d instructions, %d answers to rate", one.title, len(one.subjects), one.total)
+    kept = ratings.RatingStore(rating_runs.place(runs[0].run))
+    try:
+        asyncio.run(rating_server.serve(sets, kept, settings.evaluate.rate))
+        told = {"stage": "evaluate", "store": str(kept.path), "ratings": len(kept.ratings()), "reviews": len(kept.reviews())}
+    finally:
+        kept.close()
+    names = " ".join(map(str, arguments.runs))
+    log.info("%d ratings and %d reviews; evaluate agree %s, evaluate report %s", told["ratings"], told["reviews"], names, names)
+    print(json.dumps(told))
+    return 0
+
+
+def judge_answers(argv: Sequence[str]) -> int:
+    return 0
+
+
+def show_agreement(argv: Sequence[str]) -> int:
+    return 0
+
+
 def score_files(argv: Sequence[str]) -> int:
     """`evaluate score FILE …`: score predictions made elsewhere on the evaluation sets of the settings. Raises DataError."""
     parser = subparser("score", "Score files of predictions on the evaluation sets that the settings name, and print the tables.")
@@ -210,41 +254,6 @@ def subparser(command: str, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"self-instruct evaluate {command}", description=description, allow_abbrev=False)
     commandline.add_settings_flags(parser)
     return parser
-
-
-def find_adapters(loaded: Loaded) -> dict[str, Path]:
-    """The adapters to compare with the base, by model name. Raises DataError where one isn't there."""
-    default = loaded.run_dir / "train" / "adapter"
-    named = loaded.settings.evaluate.adapters
-    paths = (default,) if named is None else tuple(Path(name) for name in named)
-    for place, path in enumerate(paths):
-        if path.resolve() in [other.resolve() for other in paths[:place]]:
-            raise DataError(f"evaluate.adapters: {path} is named twice", hint="name each adapter once")
-        if path == default and not path.exists() and (whole := path.with_name("model")).is_dir():
-            raise DataError(
-                f"{path}: no adapter: the run fine-tuned the whole model (train.method: full)",
-                hint=f"measure {whole} in a run of its own: --set model.name={whole} --set 'evaluate.adapters=[]' --out DIR",
-            )
-        if not (path / "adapter_config.json").is_file():
-            raise DataError(
-                f"{path}: no LoRA adapter there (adapter_config.json)",
-                hint="train one first: ./launch.sh train with the same --config; or name one: --set evaluate.adapters=[FOLDER]",
-            )
-    return dict(zip(predict.names(paths, default), paths, strict=True))
-
-
-def require_base(adapter: Path, model: Model) -> None:
-    """Raises DataError where the adapter was trained on another model, as far as its training manifest tells."""
-    path = adapter / "training_manifest.json"
-    if not path.exists():  # not made by the train stage
-        return
-    base = rundir.read_json(path).get("base_model", {})
-    if base.get("fingerprint", model.fingerprint) != model.fingerprint:
-        raise DataError(
-            f"{adapter}: trained on {base.get('reference')} ({base['fingerprint'][:12]}), model.name is {model.reference} "
-            f"({model.fingerprint[:12]})",
-            hint="evaluate it with the config it was trained with",
-        )
 
 
 def context_tokens(loaded: Loaded, model: Model) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,7 @@ from self_instruct.evaluate.suites import USER_ORIENTED
 from self_instruct.randomness import generator
 
 Kind = Literal["answers", "review"]
+Target = tuple[str, str]  # the keys of a subject and of one of its answers
 
 
 def digest(*parts: str) -> str:
@@ -52,13 +53,19 @@ class Subject:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RatingSet:
     """One set to rate, its subjects in a random order that all raters share: whoever stops early has rated a random part, and
-    the same part as others did. `suite` is the evaluation set's name, or the corpus' place."""
+    the same part as others did. `suite` is the evaluation set's name, or the corpus' place; `models` are those that answered."""
 
     kind: Kind
     suite: str
     title: str
     seed: int
+    models: tuple[str, ...]
     subjects: tuple[Subject, ...]
+
+    @property
+    def targets(self) -> frozenset[Target]:
+        """What is to be rated."""
+        return frozenset((subject.key, answer.key) for subject in self.subjects for answer in subject.answers)
 
     @property
     def total(self) -> int:
@@ -81,9 +88,9 @@ def of_answers(suites: Sequence[JoinedSuite], seed: int) -> tuple[RatingSet, ...
         name = str(suite.facts["name"])
         subjects: dict[str, Subject] = {}  # the same task twice is rated once
         for place, one in enumerate(suite.prompted):
-            models: dict[str, list[str]] = {}
+            by_text: dict[str, list[str]] = {}
             for model, answers in suite.answers.items():
-                models.setdefault(answers[place].text, []).append(model)
+                by_text.setdefault(answers[place].text, []).append(model)
             item = one.item
             key = digest(item.instruction, item.input, *item.references)
             made = Subject(
@@ -92,23 +99,27 @@ def of_answers(suites: Sequence[JoinedSuite], seed: int) -> tuple[RatingSet, ...
                 instruction=item.instruction,
                 input=item.input,
                 references=item.references,
-                answers=tuple(AnswerText(key=digest(text), text=text, models=tuple(names)) for text, names in models.items()),
+                answers=tuple(AnswerText(key=digest(text), text=text, models=tuple(names)) for text, names in by_text.items()),
             )
             subjects.setdefault(key, made)
         order = list(subjects.values())
         generator(seed, "evaluate", "rate", name).shuffle(order)
         title = "User-oriented instructions" if name == USER_ORIENTED else name
-        found.append(RatingSet(kind="answers", suite=name, title=title, seed=seed, subjects=tuple(order)))
+        found.append(
+            RatingSet(kind="answers", suite=name, title=title, seed=seed, models=tuple(suite.answers), subjects=tuple(order))
+        )
     return tuple(found)
 
 
-def of_corpus(corpus: Corpus, count: int, seed: int, title: str) -> RatingSet:
-    """`count` random instructions of those that have an instance, one random instance each (paper, section 3.3)."""
-    draws = generator(seed, "evaluate", "review")
+def of_corpus(corpus: Corpus, count: int | None, seed: int, title: str) -> RatingSet:
+    """`count` random instructions of those that have an instance, one random instance each (paper, section 3.3); None takes all, in
+    the same order, so that more of them begin with the fewer."""
     places = [place for place, instances in enumerate(corpus.instances) if instances]
+    generator(seed, "evaluate", "review").shuffle(places)
     subjects: dict[str, Subject] = {}
-    for place in draws.sample(places, min(count, len(places))):
-        instruction, instance = corpus.instructions[place], draws.choice(corpus.instances[place])
+    for place in places[:count]:
+        instruction = corpus.instructions[place]
+        instance = generator(seed, "evaluate", "review", place).choice(corpus.instances[place])
         made = Subject(
             key=digest(instruction, instance.input),
             item=str(place),
@@ -118,9 +129,5 @@ def of_corpus(corpus: Corpus, count: int, seed: int, title: str) -> RatingSet:
             answers=(AnswerText(key=digest(instance.output), text=instance.output, models=()),),
         )
         subjects.setdefault(made.key, made)
-    return RatingSet(kind="review", suite=corpus.place, title=title, seed=seed, subjects=tuple(subjects.values()))
-
-
-def models_of(sets: Sequence[RatingSet]) -> Mapping[tuple[str, str], tuple[str, ...]]:
-    """By subject and answer, the models that gave it."""
-    return {(subject.key, answer.key): answer.models for one in sets for subject in one.subjects for answer in subject.answers}
+    shown = tuple(subjects.values())
+    return RatingSet(kind="review", suite=corpus.place, title=title, seed=seed, models=(), subjects=shown)

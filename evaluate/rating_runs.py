@@ -1,0 +1,59 @@
+"""What of finished runs is to be rated, and where their ratings lie.
+
+Knows neither people nor pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from self_instruct.errors import DataError
+from self_instruct.evaluate import corpora, joined, rating_sets, ratings, store
+from self_instruct.evaluate.finished import finished_manifest
+from self_instruct.evaluate.rating_sets import RatingSet
+
+
+def place(run: Path) -> Path:
+    """A run's store: beside the stages, as a stage's folder may be deleted and made again, and hours of people may not."""
+    return run / ratings.FOLDER / ratings.FILE
+
+
+def load(runs: Sequence[store.StoredRun], review: int) -> tuple[RatingSet, ...]:
+    """The user-oriented sets with every model's answers, and for each run with a corpus the `review` of its data.
+
+    Raises DataError where there is nothing of either.
+    """
+    seed = runs[0].seed
+    found = rating_sets.of_answers(joined.join(runs).suites, seed) + reviews(runs, review)
+    if not any(one.total for one in found):
+        raise DataError(
+            f"{runs[0].run}: nothing to rate: no user-oriented instructions were answered, and there is no corpus to review",
+            hint="evaluate it on some: --set evaluate.user_oriented=shipped --out DIR",
+        )
+    return found
+
+
+def reviews(runs: Sequence[store.StoredRun], count: int) -> tuple[RatingSet, ...]:
+    """Of each run's corpus `count` instructions to review; nothing of a run without one, and of one that was shown already."""
+    found: list[RatingSet] = []
+    for run in runs:
+        # No folder's name: it may be a model's.
+        made = review(run, count, "Data quality review" + (f" {len(found) + 1}" if found else ""))
+        if count and made is not None and all(made.subjects != other.subjects for other in found):
+            found.append(made)
+    return tuple(found)
+
+
+def review(run: store.StoredRun, count: int | None, title: str) -> RatingSet | None:
+    """The review of a run's own corpus; None where it has none."""
+    folder = run.run / "generate" / "corpus"
+    if finished_manifest(run.run, "generate") is None or not folder.is_dir():
+        return None
+    made = rating_sets.of_corpus(corpora.read(folder), count, run.seed, title)
+    return made if made.subjects else None
+
+
+def open_stores(runs: Sequence[store.StoredRun]) -> tuple[ratings.RatingStore, ...]:
+    """The stores that are there. Raises DataError for a damaged one or one of another version."""
+    return tuple(ratings.RatingStore(file) for run in runs if (file := place(run.run)).is_file())
