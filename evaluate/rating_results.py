@@ -17,6 +17,7 @@ from self_instruct.evaluate.rating_sets import RatingSet, Target
 from self_instruct.evaluate.ratings import QUESTIONS
 from self_instruct.records import LEVELS, Level, Rating, Review
 
+PEOPLE = "people"  # as a source of levels, beside the judges
 Levels = Mapping[Target, Level]  # by subject and answer
 
 

@@ -19,8 +19,11 @@ from self_instruct.evaluate import (
     finished,
     joined,
     paper,
+    rating_runs,
+    report_agreement,
     report_data,
     report_numbers,
+    report_ratings,
     report_results,
     report_run,
     roles,
@@ -30,7 +33,7 @@ from self_instruct.evaluate.document import Block, Bullets, Details, Figure, Hea
 from self_instruct.evaluate.document_markdown import NONE, number
 from self_instruct.randomness import generator
 
-FORMAT = 2
+FORMAT = 3
 SHOWN_CHARACTERS = 1_500  # of a text in an example
 FILES = ("report.html", "report.md", "report.json")
 
@@ -98,6 +101,7 @@ def assemble(runs: Sequence[store.StoredRun], examples: int) -> dict[str, Any]:
             report_numbers.suite_tree(suite, comparison.measure(seed, [one.item for one in suite.prompted], suite.answers))
             for suite in together.suites
         ],
+        "ratings": ratings(runs, labels, together, seed),
         "statistics": [
             {"run": label, "found": run.statistics} for label, run in zip(labels, runs, strict=True) if run.statistics is not None
         ],
@@ -121,6 +125,15 @@ def assemble(runs: Sequence[store.StoredRun], examples: int) -> dict[str, Any]:
             for label, run in zip(labels, runs, strict=True)
         ],
     }
+
+
+def ratings(runs: Sequence[store.StoredRun], labels: Sequence[str], together: joined.Joined, seed: int) -> dict[str, Any]:
+    """What people and judges said (`rating_tree.build`); nothing where nobody said anything."""
+    if not any(rating_runs.place(run.run).is_file() for run in runs):
+        return {"sets": [], "reviews": []}
+    from self_instruct.evaluate import rating_tree  # with scikit-learn and scipy, a second or two
+
+    return rating_tree.build(runs, labels, together.suites, seed)
 
 
 def _examples(suite: joined.JoinedSuite, count: int, seed: int) -> dict[str, Any]:
@@ -175,8 +188,10 @@ def render(tree: Mapping[str, Any]) -> list[Block]:
         )
     blocks += [*report_results.verdicts(tree), *_about_bases(tree), _models(tree), *report_results.results(tree)]
     blocks += report_results.table_3(tree)
-    blocks += report_data.data([(one["run"], one["found"]) for one in tree["statistics"]], tree["paper"])
-    blocks += report_data.people(tree["paper"])
+    blocks += report_data.data([(one["run"], one["found"]) for one in tree["statistics"]], tree["paper"], ratings=tree["ratings"])
+    blocks += report_ratings.figure_6(tree["ratings"], tree["paper"])
+    blocks += report_agreement.agreement(tree["ratings"], tree["paper"])
+    blocks += report_data.figure_7(tree["paper"])
     blocks += report_data.contamination([(one["run"], one["sets"]) for one in tree["contamination"]])
     blocks += report_run.generation_blocks(tree["generation"])
     blocks += report_run.training_blocks(tree["training"])

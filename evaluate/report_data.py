@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from self_instruct.evaluate import figures
+from self_instruct.evaluate import figures, report_ratings
 from self_instruct.evaluate.document import Block, Bullets, Code, Heading, Notice, Paragraph, Spans, Table
 from self_instruct.evaluate.document_markdown import NONE, number
 from self_instruct.evaluate.report_numbers import NOT_RUN
@@ -27,14 +27,14 @@ def share(one: Mapping[str, Any] | None) -> str:
     return value if one["low"] is None else f"{value} [{100 * one['low']:.1f}, {100 * one['high']:.1f}]"
 
 
-def data(corpora: Corpora, theirs: Paper, ours: str = "this run") -> list[Block]:
-    """Tables 1 and 2, Figures 3 to 5; `ours` is what the measured data are called."""
+def data(corpora: Corpora, theirs: Paper, ours: str = "this run", ratings: Mapping[str, Any] | None = None) -> list[Block]:
+    """Tables 1 and 2, Figures 3 to 5; `ours` is what the measured data are called, `ratings` what people said of them."""
     blocks: list[Block] = [Heading(level=2, text="The instruction data: Tables 1 and 2, Figures 3 to 5")]
     if not corpora:
         blocks.append(
             Paragraph(text="Not run: no statistics of a corpus are stored, as the run folder has no finished generate stage.")
         )
-    blocks += [_table_1(corpora, theirs["table_1"], ours), _table_2(theirs, ours)]
+    blocks += [_table_1(corpora, theirs["table_1"], ours), *report_ratings.table_2(ratings, theirs, ours)]
     for name, one in corpora:
         blocks += _figures(name, one, theirs, ours, several=len(corpora) > 1)
     if not corpora:
@@ -82,15 +82,6 @@ def _table_1(corpora: Corpora, theirs: Paper, ours: str) -> Table:
         rows=tuple(rows),
         caption="Table 1: statistics of the generated data",
         note="Paper: Wang et al. 2022, Table 1; its shares follow from its counts. Shares of ours with Wilson's 95 % interval.",
-    )
-
-
-def _table_2(theirs: Paper, ours: str) -> Table:
-    return Table(
-        head=("question", "paper (GPT3), yes", ours),
-        rows=tuple((row["question"], f"{row['percent']} %", NOT_RUN) for row in theirs["table_2"]),
-        caption="Table 2: people's review of the data",
-        note=f"Paper: {theirs['table_2_sample']} instructions, one instance each. Nobody has reviewed these data.",
     )
 
 
@@ -198,23 +189,11 @@ def _lengths(found: Mapping[str, Any], means: Mapping[str, float]) -> Table:
     return Table(head=head, rows=rows, caption="Figure 5 in numbers: words, separated by white space")
 
 
-def people(theirs: Paper) -> list[Block]:
-    """Figures 6 and 7: what the paper had people rate."""
-    blocks: list[Block] = [Heading(level=2, text="What people said: Figures 6 and 7")]
-    rated = [(row["model"], *row["counts"]) for row in theirs["figure_6"]]
+def figure_7(theirs: Paper) -> list[Block]:
+    """Figure 7: what the size and the quality of the data did to people's ratings."""
+    blocks: list[Block] = [Heading(level=2, text="Size and quality of the data: Figure 7")]
     sizes = [(row["instructions"], row["percent"]) for row in theirs["figure_7"]]
     stronger = theirs["figure_7_stronger_percent"]
-    if figures.available():
-        caption = "Figure 6, the paper's models: answers to the user-oriented instructions as people rated them"
-        blocks.append(figures.ratings(rated, name="figure-6", caption=caption))
-    blocks.append(
-        Table(
-            head=("model", *theirs["figure_6_levels"]),
-            rows=(*((name, *(number(count) for count in counts)) for name, *counts in rated), ("this run", *(NOT_RUN,) * 4)),
-            caption=f"Figure 6 in numbers: ratings of {theirs['figure_6_items']} answers by people",
-            note="Paper: Wang et al. 2022, Figure 6. Nobody has rated this run's answers; their ROUGE-L above is a proxy.",
-        )
-    )
     if figures.available():
         blocks.append(figures.data_size(sizes, ("outputs by a stronger model", stronger), name="figure-7"))
     rows: list[tuple[Spans, ...]] = [(number(size), f"{percent:.1f} %", NOT_RUN) for size, percent in sizes]

@@ -1,0 +1,188 @@
+"""Ratings, reviews and agreement of runs as the report's tree holds them: plain JSON values, rounded as they are shown.
+
+Knows neither pages nor blocks. What nobody rated isn't in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from self_instruct.evaluate import agreement, judge, rating_results, rating_runs, rating_sets
+from self_instruct.evaluate.intervals import Estimate
+from self_instruct.evaluate.joined import JoinedSuite
+from self_instruct.evaluate.rating_sets import RatingSet, Target
+from self_instruct.evaluate.ratings import QUESTIONS, Rater
+from self_instruct.evaluate.report_numbers import percent, points
+from self_instruct.evaluate.store import StoredRun
+from self_instruct.records import LEVELS, Level, Rating, Review
+
+CONSENSUS = "people together"
+
+
+class Kept:
+    """What the stores of some runs hold: the last word of each rater on each answer, whichever store has it."""
+
+    def __init__(self, runs: Sequence[StoredRun]) -> None:
+        self.raters: dict[str, Rater] = {}
+        ratings: dict[tuple[str, str, str], Rating] = {}
+        reviews: dict[tuple[str, str, str], Review] = {}
+        for store in rating_runs.open_stores(runs):
+            try:
+                self.raters |= store.raters()
+                for rating in store.ratings():
+                    _keep(ratings, rating)
+                for review in store.reviews():
+                    _keep(reviews, review)
+            finally:
+                store.close()
+        self.ratings, self.reviews = tuple(ratings.values()), tuple(reviews.values())
+
+    def is_person(self, name: str) -> bool:
+        return self.raters[name].kind == "person"
+
+
+def _keep(kept: dict[tuple[str, str, str], Any], one: Rating | Review) -> None:
+    key = one.rater, one.subject, one.answer
+    if key not in kept or kept[key].time_s <= one.time_s:
+        kept[key] = one
+
+
+def build(runs: Sequence[StoredRun], labels: Sequence[str], suites: Sequence[JoinedSuite], seed: int) -> dict[str, Any]:
+    """`sets`: the user-oriented sets that somebody rated; `reviews`: the corpora that somebody reviewed. Raises DataError for a
+    store that can't be read."""
+    kept = Kept(runs)
+    sets = [one for one in rating_sets.of_answers(suites, seed) if rating_results.by_rater(kept.ratings, one)]
+    return {
+        "sets": [set_tree(one, kept, seed) for one in sets],
+        "reviews": [
+            tree
+            for label, run in zip(labels, runs, strict=True)
+            if kept.reviews and (one := rating_runs.review(run, None, label)) is not None
+            if (tree := _review(one, kept, seed)) is not None
+        ],
+    }
+
+
+def set_tree(one: RatingSet, kept: Kept, seed: int) -> dict[str, Any]:
+    """One set: who rated, every model as people and as each judge saw it, how far raters agree, what judges are like."""
+    levels: dict[str, dict[Target, Level]] = rating_results.by_rater(kept.ratings, one)
+    people = [name for name in levels if kept.is_person(name)]
+    judges = [name for name in levels if not kept.is_person(name)]
+    sources: list[tuple[str, list[str], Mapping[Target, Level]]] = []
+    if people:
+        sources.append((rating_results.PEOPLE, people, rating_results.consensus([levels[name] for name in people])))
+    sources += [(name, [name], levels[name]) for name in judges]
+    compared: dict[str, Mapping[Target, Level]] = {name: levels[name] for name in (*people, *judges)}
+    if len(people) > 1 and judges:
+        compared[CONSENSUS] = sources[0][2]
+    return {
+        "name": one.suite,
+        "title": one.title,
+        "instructions": len(one.subjects),
+        "answers": one.total,
+        "raters": [
+            {
+                "rater": name,
+                "kind": kept.raters[name].kind,
+                "rated": len(levels[name]),
+                "counts": [sum(level == which for level in levels[name].values()) for which in LEVELS],
+                "longer": judge.length_effect([one], [rating for rating in kept.ratings if rating.rater == name]),
+            }
+            for name in (*people, *judges)
+        ],
+        "sources": [
+            {
+                "source": source,
+                "raters": raters,
+                "models": [_rated(rated) for rated in rating_results.of_models(one, given)],
+                "comparisons": [_compared(pair) for pair in rating_results.compare(one, given, seed)],
+            }
+            for source, raters, given in sources
+        ],
+        "pairs": [
+            {"kind": _kind(first, second, people, judges), **_pair(agreement.pair(first, second, compared, seed))}
+            for first, second in combinations(compared, 2)
+            if not (CONSENSUS in (first, second) and {first, second} & set(people))
+        ],
+        "alpha": _alpha(agreement.alpha({name: levels[name] for name in people}, seed)) if len(people) > 1 else None,
+        "judges": [
+            {"judge": name, **judge.summary(one, kept.raters[name].facts, [r for r in kept.ratings if r.rater == name])}
+            for name in judges
+        ],
+    }
+
+
+def _kind(first: str, second: str, people: Sequence[str], judges: Sequence[str]) -> str:
+    if first in people and second in people:
+        return "people"
+    return "judges" if first in judges and second in judges else "people and judge"
+
+
+def rounded(one: Estimate | None, digits: int = 3) -> dict[str, float | None] | None:
+    """An estimate for the tree; None stays None."""
+    if one is None:
+        return None
+    values = {"value": one.value, "low": one.low, "high": one.high}
+    return {name: None if value is None else round(value, digits) + 0.0 for name, value in values.items()}
+
+
+def _percent(one: Estimate | None) -> dict[str, float | None] | None:
+    return None if one is None else percent(one)
+
+
+def _rated(one: rating_results.Rated) -> dict[str, Any]:
+    return {
+        "model": one.model,
+        "rated": one.rated,
+        "of": one.total,
+        "counts": list(one.counts),
+        "a_percent": _percent(one.a),
+        "a_or_b_percent": _percent(one.a_or_b),
+    }
+
+
+def _compared(one: rating_results.Compared) -> dict[str, Any]:
+    told = {name: getattr(one, name) for name in ("model", "base", "subjects", "better", "same", "worse")}
+    return {**told, "a_or_b_points": points(one.a_or_b)}
+
+
+def _pair(one: agreement.Pair) -> dict[str, Any]:
+    return {
+        "first": one.first,
+        "second": one.second,
+        "answers": one.units,
+        "instructions": one.subjects,
+        "same_percent": _percent(one.same),
+        **{name: rounded(getattr(one, name)) for name in ("kappa", "weighted", "binary", "spearman")},
+        "confusion": [list(row) for row in one.confusion],
+        "undefined": list(one.undefined),
+    }
+
+
+def _alpha(one: agreement.Alpha) -> dict[str, Any]:
+    return {"raters": one.raters, "answers": one.units, "missing": one.missing, "value": rounded(one.value)}
+
+
+def _review(one: RatingSet, kept: Kept, seed: int) -> dict[str, Any] | None:
+    found = rating_results.review(one, kept.reviews)
+    if not found.reviewed:
+        return None
+    pairs = []
+    for question in QUESTIONS:
+        given = rating_results.answers_to(question, one, kept.reviews)
+        for first, second in combinations(given, 2):
+            units, same, kappa = agreement.yes_no(given[first], given[second], seed, question, first, second)
+            if units:
+                told = {"question": question, "first": first, "second": second, "instances": units}
+                pairs.append({**told, "same_percent": _percent(same), "kappa": rounded(kappa)})
+    return {
+        "run": one.title,
+        "instances": one.total,
+        "reviewed": found.reviewed,
+        "reviewers": list(found.reviewers),
+        "yes": {name: {"yes": part, "of": of, "percent": _percent(share)} for name, (part, of, share) in found.yes.items()},
+        "formats": dict(found.formats),
+        "pairs": pairs,
+    }

@@ -1,0 +1,220 @@
+"""The report's part on ratings: the paper's Figure 6 and Table 2 with ours beside them.
+
+Knows the tree alone (`rating_tree.build`). Only ratings that exist are shown; of partial ones, how many of how many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from self_instruct.evaluate import figures
+from self_instruct.evaluate.document import Block, Heading, Notice, Span, Spans, Strong, Table
+from self_instruct.evaluate.document_markdown import NONE, number
+from self_instruct.evaluate.rating_results import PEOPLE
+from self_instruct.evaluate.report_numbers import NOT_RUN, shown, shown_difference
+from self_instruct.records import LEVELS
+
+Tree = Mapping[str, Any]
+HOW = "./launch.sh evaluate rate RUN"
+
+
+def figure_6(ratings: Tree, theirs: Tree) -> list[Block]:
+    """People's and judges' levels of every model, beside the paper's."""
+    rated = [(row["model"], *row["counts"]) for row in theirs["figure_6"]]
+    ours = [
+        (_label(model["model"], source, one, ratings), *model["counts"])
+        for one in ratings["sets"]
+        for source in one["sources"]
+        for model in source["models"]
+        if model["rated"]
+    ]
+    blocks: list[Block] = [Heading(level=2, text="What raters said: Figure 6")]
+    for one in ratings["sets"]:
+        for source in one["sources"]:
+            blocks += _verdicts(one, source)
+    if figures.available():
+        lead = "Figure 6: answers to the user-oriented instructions by level" if ours else "Figure 6, the paper's models: answers"
+        caption = (
+            f"{lead}; the paper's were rated by people"
+            if ours
+            else f"{lead} to the user-oriented instructions as people rated them"
+        )
+        blocks.append(figures.ratings(rated, ours=ours, name="figure-6", caption=caption))
+    rows: list[tuple[Spans, ...]] = [
+        (
+            name,
+            "paper",
+            *(number(count) for count in counts),
+            *_shares(counts),
+            f"{theirs['figure_6_items']} of {theirs['figure_6_items']}",
+        )
+        for name, *counts in rated
+    ]
+    for one in ratings["sets"]:
+        for source in one["sources"]:
+            rows += [_row(model, source, one, ratings) for model in source["models"]]
+    if not ratings["sets"]:
+        rows.append(("this run", NONE, *(NOT_RUN,) * 7))
+    judged = any(source["source"] != PEOPLE for one in ratings["sets"] for source in one["sources"])
+    note = f"Paper: Wang et al. 2022, Figure 6. {_who(ratings)} Shares are of the rated answers, with Wilson's 95 % interval."
+    if judged:
+        note += " A judge is a model: its levels are no person's."
+    blocks.append(
+        Table(
+            head=("model", "rated by", *theirs["figure_6_levels"], "A, %", "A or B, %", "rated"),
+            rows=tuple(rows),
+            left=2,
+            caption="Figure 6 in numbers: levels of the answers",
+            note=note,
+        )
+    )
+    for one in ratings["sets"]:
+        blocks += _comparisons(one)
+    return blocks
+
+
+def _who(ratings: Tree) -> str:
+    people = [rater for one in ratings["sets"] for rater in one["raters"] if rater["kind"] == "person"]
+    if not people:
+        return f"Nobody has rated this run's answers ({HOW}); their ROUGE-L above is a proxy."
+    told = ", ".join(f"{rater['rater']} {number(rater['rated'])}" for rater in people)
+    several = " Where several people rated an answer, their median counts, the worse of two." if len(people) > 1 else ""
+    return f"Rated by people: {told} answers.{several}"
+
+
+def _label(model: str, source: Tree, one: Tree, ratings: Tree) -> str:
+    label = model if source["source"] == PEOPLE else f"{model} ({source['source']})"
+    return f"{label}, {one['title']}" if len(ratings["sets"]) > 1 else label
+
+
+def _source(source: Tree) -> str:
+    return (
+        f"{len(source['raters'])} {PEOPLE}"
+        if source["source"] == PEOPLE and len(source["raters"]) > 1
+        else ("a person" if source["source"] == PEOPLE else str(source["source"]))
+    )
+
+
+def _shares(counts: Sequence[int]) -> tuple[str, str]:
+    whole = sum(counts)
+    return f"{100 * counts[0] / whole:.1f}", f"{100 * (counts[0] + counts[1]) / whole:.1f}"
+
+
+def _row(model: Tree, source: Tree, one: Tree, ratings: Tree) -> tuple[Spans, ...]:
+    name = f"{model['model']}, {one['title']}" if len(ratings["sets"]) > 1 else model["model"]
+    shares = [NONE if model[share] is None else shown(model[share], 1) for share in ("a_percent", "a_or_b_percent")]
+    counts = [number(count) for count in model["counts"]] if model["rated"] else [NONE] * len(LEVELS)
+    return (name, _source(source), *counts, *shares, f"{number(model['rated'])} of {number(model['of'])}")
+
+
+def _verdicts(one: Tree, source: Tree) -> list[Block]:
+    """What users want to know first: do people find a model's answers better than the base's?"""
+    if source["source"] != PEOPLE:
+        return []
+    blocks: list[Block] = []
+    base = one["sources"][0]["models"][0]["model"]
+    for pair in source["comparisons"]:
+        if pair["base"] != base:
+            continue
+        change = pair["a_or_b_points"]
+        lead: tuple[Span, ...] = (
+            Strong(one["title"]),
+            f", rated by {_source(source)}: {pair['model']} better than {pair['base']} on {number(pair['better'])}, as good on "
+            f"{number(pair['same'])}, worse on {number(pair['worse'])} of {number(pair['subjects'])} instructions; A or B: ",
+            Strong(shown_difference(change)),
+            " points. ",
+        )
+        if change["low"] is None or change["low"] <= 0 <= change["high"]:
+            why = "Too few for an interval." if change["low"] is None else "The interval includes 0: undecided."
+            blocks.append(Notice(kind="neutral", text=(*lead, why)))
+        else:
+            kind = "good" if change["low"] > 0 else "bad"
+            blocks.append(Notice(kind=kind, text=(*lead, "The interval leaves out 0.")))
+    return blocks
+
+
+def _comparisons(one: Tree) -> list[Block]:
+    rows = [
+        (
+            pair["model"],
+            pair["base"],
+            _source(source),
+            *(number(pair[name]) for name in ("better", "same", "worse", "subjects")),
+            shown_difference(pair["a_or_b_points"]),
+        )
+        for source in one["sources"]
+        for pair in source["comparisons"]
+    ]
+    if not rows:
+        return []
+    return [
+        Table(
+            head=("model", "against", "rated by", "better", "same level", "worse", "instructions", "A or B, points"),
+            rows=tuple(rows),
+            left=3,
+            caption=f"{one['title']}: levels of two models' answers to the same instruction",
+            note="Instructions of which both answers are rated. The difference of the shares of A or B, [95 % interval] by a "
+            "bootstrap over the instructions.",
+        )
+    ]
+
+
+def table_2(ratings: Tree | None, theirs: Tree, ours: str) -> list[Block]:
+    """The data quality review, beside the paper's."""
+    reviews = ratings["reviews"] if ratings else []
+    names = ("instruction", "input", "output", "all")
+    rows: list[tuple[Spans, ...]] = []
+    for name, row in zip(names, theirs["table_2"], strict=True):
+        told = [_yes(one["yes"][name]) for one in reviews] or [NOT_RUN]
+        rows.append((row["question"], f"{row['percent']} %", *told))
+    if any(sum(one["formats"].values()) for one in reviews):
+        told = [", ".join(f"{what} {number(count)}" for what, count in one["formats"].items()) for one in reviews]
+        rows.append(("Is the instance in the right format?", NONE, *told))
+    who = "; ".join(
+        f"{one['run']}: {number(one['reviewed'])} of {number(one['instances'])} instructions by {', '.join(one['reviewers'])}"
+        for one in reviews
+    )
+    note = f"Paper: {theirs['table_2_sample']} instructions, one instance each. "
+    note += f"Ours: {who}; shares with Wilson's 95 % interval." if reviews else f"Nobody has reviewed these data ({HOW})."
+    blocks: list[Block] = [
+        Table(
+            head=("question", "paper (GPT3), yes", *([one["run"] for one in reviews] if len(reviews) > 1 else [ours])),
+            rows=tuple(rows),
+            caption="Table 2: people's review of the data",
+            note=note,
+        )
+    ]
+    pairs = [(one["run"], pair) for one in reviews for pair in one["pairs"]]
+    if pairs:
+        blocks.append(
+            Table(
+                head=("question", "reviewers", "corpus", "instances", "same answer, %", "Cohen's kappa"),
+                rows=tuple(
+                    (
+                        pair["question"],
+                        f"{pair['first']} and {pair['second']}",
+                        run,
+                        number(pair["instances"]),
+                        maybe(pair["same_percent"], 1),
+                        maybe(pair["kappa"], 2),
+                    )
+                    for run, pair in pairs
+                ),
+                left=3,
+                caption="How far reviewers agree",
+            )
+        )
+    return blocks
+
+
+def _yes(one: Tree) -> str:
+    if one["percent"] is None:
+        return NONE
+    share = one["percent"]
+    return f"{share['value']:.1f} % [{share['low']:.1f}, {share['high']:.1f}], {number(one['yes'])} of {number(one['of'])}"
+
+
+def maybe(one: Tree | None, digits: int) -> str:
+    """An estimate with its interval, a dash where there is none."""
+    return NONE if one is None else shown(one, digits)
