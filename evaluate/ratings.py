@@ -284,6 +284,10 @@ class RatingStore:
         )
         return {row["name"]: Rater(name=row["name"], kind=row["kind"], facts=json.loads(row["facts"])) for row in rows}
 
+    def actions(self) -> int:
+        """Everything that anybody ever did here, undone or not."""
+        return int(self._connection.execute("SELECT count(*) FROM actions").fetchone()[0])
+
     def put_judge(self, name: str, facts: Mapping[str, Any], ratings: Sequence[Rating]) -> None:
         """Keep a judge's ratings in the stead of those it gave before, all or none."""
         assert name.startswith(JUDGE), name
