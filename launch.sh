@@ -23,6 +23,9 @@ usage: ./launch.sh [COMMAND] [FLAGS]
   ./launch.sh generate lineage RUN ROW_ID  what a row of a run's corpus was made from, back to the seed tasks
   ./launch.sh train merge RUN    add a run's adapter to its base's weights, and compare it in PEFT, merged, and in vLLM
   ./launch.sh evaluate report RUN ...  the report of a run again, or one report of several runs (--out DIR)
+  ./launch.sh evaluate rate RUN ...  a page on which people rate the answers, blind, and review the data
+  ./launch.sh evaluate judge RUN ...  a local model rates the answers as people do
+  ./launch.sh evaluate agree RUN ...  how far raters agree; with --out DIR all ratings as files
   ./launch.sh evaluate score FILE ...  score predictions made elsewhere on SuperNI or user-oriented tasks
   ./launch.sh evaluate statistics CORPUS  verbs and nouns, nearest seeds, lengths of any corpus of instructions
   ./launch.sh evaluate seeds FILE  check a file of seeds or user-oriented tasks, and print its figures
@@ -196,7 +199,7 @@ take_arguments() {
   for word in "${words[@]}"; do
     case "$previous $word" in
       "--out "*) out=$(absolute "$word") word=$out ;;
-      "replay "[!-]* | "lineage "[!-]* | "merge "[!-]* | "report "[!-]*) word=$(absolute "$word") ;;
+      "replay "[!-]* | "lineage "[!-]* | "merge "[!-]* | "report "[!-]* | "rate "[!-]* | "judge "[!-]* | "agree "[!-]*) word=$(absolute "$word") ;;
       "--config "*) word=$(if_there "$word") config=$(basename "$word" .yaml) ;;
       "--set "*=*) word=${word%%=*}=$(if_there "${word#*=}") ;;
       *" -"*) ;;
@@ -217,7 +220,7 @@ stage() {
   shift
   begin "$name"
   log=$run_dir/$name/log.txt
-  case ${1-} in seeds | lineage | plan | replay | merge | report | score | statistics) log="" ;; esac # they make no run
+  case ${1-} in seeds | lineage | plan | replay | merge | report | rate | judge | agree | score | statistics) log="" ;; esac # they make no run
   if [[ $name == train && ${1-} != merge && " $* " != *" --dry-run "* && " $* " != *" --help "* ]]; then
     local status
     SELF_INSTRUCT_STATUS=$(mktemp)

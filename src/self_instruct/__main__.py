@@ -15,7 +15,8 @@ commands:
   generate   the model writes instructions, labels them, and answers them; `generate plan` predicts what a run takes,
              `generate replay RUN` rebuilds a finished one from its journal
   train      fine-tune the model on what it wrote (several processes: accelerate launch train …)
-  evaluate   measure the tuned model against its base; `evaluate seeds` checks a file of tasks
+  evaluate   measure the tuned model against its base; `evaluate rate RUN` lets people rate the answers,
+             `evaluate judge RUN` a local model; `evaluate seeds` checks a file of tasks
   prepare    convert the embedded model into the cache
   doctor     what this machine can run, and which config fits
 

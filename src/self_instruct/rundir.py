@@ -185,6 +185,17 @@ def finished_stage(path: Path) -> Iterator[dict[str, Any]]:
         os.close(lock)
 
 
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """A folder that is no stage's, made where it isn't there, for one process at a time. Raises RunFolderError."""
+    path.mkdir(parents=True, exist_ok=True)
+    lock = _lock(path)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
 def _lock(path: Path) -> int:
     lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
