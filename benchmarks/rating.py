@@ -28,24 +28,6 @@ sys.path.insert(0, str(REPOSITORY / "tests"))
 MODELS, ITEMS, RATERS, EACH = 8, 252, 10, 200
 LOAD_MS, PAGE_S, PAGE_KB = 100, 1, 300
 WORDS = ("the", "of", "a", "list", "time", "garden", "budget", "with", "letter", "from", "under", "answer", "river", "short")
-    "the",
-    "of",
-    "a",
-    "list",
-    "time",
-    "garden",
-    "budget",
-    "with",
-    "letter",
-    "from",
-    "under",
-    "answer",
-    "river",
-    "short",
-    "because",
-    "first",
-    "house",
-]
 
 
 def answer(model: str, number: str) -> str:

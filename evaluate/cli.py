@@ -10,21 +10,24 @@ import argparse
 import asyncio
 import functools
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from self_instruct import commandline, rundir
 from self_instruct.errors import ConfigError, DataError
 from self_instruct.evaluate import adapters, predict, suites
-from self_instruct.loading import Loaded
 from self_instruct.records import Completion, Request
 from self_instruct.rules import Rules
 from self_instruct.runlog import log
 from self_instruct.seedbank import seed_file, user_oriented_file
 
 if TYPE_CHECKING:
+    from self_instruct.evaluate.judge import Judged
+    from self_instruct.evaluate.rating_sets import RatingSet
     from self_instruct.models import Model
+    from self_instruct.settings import Settings
 
 DISK_GIB = 0.1  # journal, results, report and engine log, with room
 
@@ -79,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
     model = resolve(settings.model)
     for path in named.values():
         adapters.require_base(path, model)
-    context = context_tokens(loaded, model)
+    context = suites.context_tokens(loaded, model)
     rundir.require_disk(loaded.run_dir, DISK_GIB)
     contenders = (
         predict.Contender(name=predict.BASE, adapter=None, digest=""),
@@ -187,10 +190,67 @@ def rate(argv: Sequence[str]) -> int:
 
 
 def judge_answers(argv: Sequence[str]) -> int:
+    """`evaluate judge RUN …`: a local model rates the answers. Raises DataError, RunFolderError, ConfigError and EngineError."""
+    parser = subparser("judge", "A local model rates the answers of finished runs on the four levels that people have.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="evaluated run folders; the ratings are kept in the first")
+    arguments = parser.parse_args(argv)
+    given = commandline.loaded(arguments).settings
+    named = given.evaluate.judge.model
+    judging = given.model if named is None else given.model.model_copy(update={"name": named, "revision": None})
+    settings = given.model_copy(update={"model": judging})
+
+    from self_instruct.evaluate import judge, rating_runs, ratings, store
+    from self_instruct.models import load_tokenizer, resolve
+
+    runs = [store.read(Path(name)) for name in arguments.runs]
+    sets = rating_runs.answered(runs)
+    model = resolve(judging)
+    if warning := judge.family(judge.described(model), [run.model for run in runs]):
+        log.warning("%s", warning)
+    tokenizer = None if judging.engine == "scripted" else load_tokenizer(model.path)
+    place = rating_runs.place(runs[0].run)
+    folder = place.with_name(f"judge-{model.fingerprint[:12]}-{judging.engine}")
+    with rundir.locked(folder):
+        judged = asyncio.run(_judge(sets, tokenizer, model, settings, folder))
+        kept = ratings.RatingStore(place)
+        try:
+            kept.put_judge(judged.name, judged.facts, judged.ratings)
+        finally:
+            kept.close()
+    told = {name: judged.facts[name] for name in ("requests", "output_tokens", "hit_rate", "seconds")}
+    print(json.dumps({"stage": "evaluate", "judge": judged.name, "store": str(place), "ratings": len(judged.ratings), **told}))
     return 0
 
 
+async def _judge(sets: Sequence[RatingSet], tokenizer: Any, model: Model, settings: Settings, folder: Path) -> Judged:
+    """Ask what the journal in `folder` doesn't have; an engine is started for that alone."""
+    from self_instruct.engines import open_engine
+    from self_instruct.evaluate import judge
+
+    context = min(settings.model.max_length, model.context)
+    how: dict[str, Any] = {"settings": settings.evaluate.judge, "seed": settings.run.seed, "context": context}
+    plan = judge.build_requests(sets, tokenizer, **how)
+    journal = folder / "completions.jsonl"
+    missing = predict.unanswered(journal, plan.requests)
+    log.info("%s: %d answers in %d orders, %s", model.reference, len(plan.questions), len(plan.orders), plan.form)
+    log.info("%d of %d requests are in the journal already", len(plan.requests) - len(missing), len(plan.requests))
+    engine = await open_engine(model, settings, (), folder / "engine.log") if missing else None
+    scripted = settings.model.engine == "scripted"
+    return await judge.judge(sets, engine, tokenizer, journal=journal, model=model, now=time.time(), scripted=scripted, **how)
+
+
 def show_agreement(argv: Sequence[str]) -> int:
+    """`evaluate agree RUN …`: how far raters agree, and every rating as a file. Raises DataError and RunFolderError."""
+    parser = subparser("agree", "How far people and judges agree, beside the paper's raters.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="evaluated run folders with ratings")
+    parser.add_argument("--out", metavar="DIR", help="write it there, with all ratings and reviews as JSON Lines and CSV")
+    arguments = parser.parse_args(argv)
+    commandline.loaded(arguments)
+
+    from self_instruct.evaluate import agreement_page
+
+    out = Path(arguments.out) if arguments.out else None
+    print(agreement_page.write([Path(name) for name in arguments.runs], out))
     return 0
 
 
@@ -254,19 +314,3 @@ def subparser(command: str, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"self-instruct evaluate {command}", description=description, allow_abbrev=False)
     commandline.add_settings_flags(parser)
     return parser
-
-
-def context_tokens(loaded: Loaded, model: Model) -> int:
-    """Tokens that prompt and answer may have together. Raises ConfigError where an answer leaves no room for a prompt."""
-    settings = loaded.settings
-    context = min(settings.model.max_length, model.context)
-    limits = {"evaluate.max_tokens": settings.evaluate.max_tokens} if settings.evaluate.user_oriented else {}
-    if settings.evaluate.superni.folder is not None:
-        limits["evaluate.superni.max_tokens"] = settings.evaluate.superni.max_tokens
-    for name, value in limits.items():
-        if value >= context:
-            raise ConfigError(
-                f"{loaded.origins[name]}: '{name}' is {value}: no room for a prompt in a context of {context} tokens",
-                hint=f"lower {name} or raise model.max_length",
-            )
-    return context

@@ -104,7 +104,16 @@ def tree() -> dict[str, Any]:
             "share_percent": round(100 * VERB_NOUN_PAIRS / INSTRUCTIONS, 1),
             "top_share_percent": round(100 * TOP_SHARE),
         },
-        "figure_6": [{"model": model, "counts": list(counts), "role": role} for model, counts, role in FIGURE_6],
+        "figure_6": [
+            {
+                "model": model,
+                "counts": list(counts),
+                "a_percent": round(100 * counts[0] / RATED, 1),
+                "a_or_b_percent": round(100 * sum(counts[:2]) / RATED, 1),
+                "role": role,
+            }
+            for model, counts, role in FIGURE_6
+        ],
         "figure_6_levels": list(LEVELS),
         "figure_6_items": RATED,
         "agreement": AGREEMENT,

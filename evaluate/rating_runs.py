@@ -24,14 +24,27 @@ def load(runs: Sequence[store.StoredRun], review: int) -> tuple[RatingSet, ...]:
 
     Raises DataError where there is nothing of either.
     """
-    seed = runs[0].seed
-    found = rating_sets.of_answers(joined.join(runs).suites, seed) + reviews(runs, review)
-    if not any(one.total for one in found):
+    found = _answers(runs) + reviews(runs, review)
+    if not found:
         raise DataError(
             f"{runs[0].run}: nothing to rate: no user-oriented instructions were answered, and there is no corpus to review",
             hint="evaluate it on some: --set evaluate.user_oriented=shipped --out DIR",
         )
     return found
+
+
+def answered(runs: Sequence[store.StoredRun]) -> tuple[RatingSet, ...]:
+    """The user-oriented sets alone. Raises DataError where there is none."""
+    if not (found := _answers(runs)):
+        raise DataError(
+            f"{runs[0].run}: no user-oriented instructions were answered",
+            hint="evaluate it on some: --set evaluate.user_oriented=shipped --out DIR",
+        )
+    return found
+
+
+def _answers(runs: Sequence[store.StoredRun]) -> tuple[RatingSet, ...]:
+    return rating_sets.of_answers(joined.join(runs).suites, runs[0].seed)
 
 
 def reviews(runs: Sequence[store.StoredRun], count: int) -> tuple[RatingSet, ...]:

@@ -55,7 +55,7 @@ def build(runs: Sequence[StoredRun], labels: Sequence[str], suites: Sequence[Joi
     kept = Kept(runs)
     sets = [one for one in rating_sets.of_answers(suites, seed) if rating_results.by_rater(kept.ratings, one)]
     return {
-        "sets": [set_tree(one, kept, seed) for one in sets],
+        "sets": [set_tree(one, kept, seed, [run.model for run in runs]) for one in sets],
         "reviews": [
             tree
             for label, run in zip(labels, runs, strict=True)
@@ -65,8 +65,9 @@ def build(runs: Sequence[StoredRun], labels: Sequence[str], suites: Sequence[Joi
     }
 
 
-def set_tree(one: RatingSet, kept: Kept, seed: int) -> dict[str, Any]:
-    """One set: who rated, every model as people and as each judge saw it, how far raters agree, what judges are like."""
+def set_tree(one: RatingSet, kept: Kept, seed: int, judged: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One set: who rated, every model as people and as each judge saw it, how far raters agree, what judges are like. `judged` are
+    the base models of those that answered."""
     levels: dict[str, dict[Target, Level]] = rating_results.by_rater(kept.ratings, one)
     people = [name for name in levels if kept.is_person(name)]
     judges = [name for name in levels if not kept.is_person(name)]
@@ -74,9 +75,10 @@ def set_tree(one: RatingSet, kept: Kept, seed: int) -> dict[str, Any]:
     if people:
         sources.append((rating_results.PEOPLE, people, rating_results.consensus([levels[name] for name in people])))
     sources += [(name, [name], levels[name]) for name in judges]
-    compared: dict[str, Mapping[Target, Level]] = {name: levels[name] for name in (*people, *judges)}
+    compared: dict[str, Mapping[Target, Level]] = {name: levels[name] for name in people}
     if len(people) > 1 and judges:
         compared[CONSENSUS] = sources[0][2]
+    compared |= {name: levels[name] for name in judges}
     return {
         "name": one.suite,
         "title": one.title,
@@ -108,7 +110,11 @@ def set_tree(one: RatingSet, kept: Kept, seed: int) -> dict[str, Any]:
         ],
         "alpha": _alpha(agreement.alpha({name: levels[name] for name in people}, seed)) if len(people) > 1 else None,
         "judges": [
-            {"judge": name, **judge.summary(one, kept.raters[name].facts, [r for r in kept.ratings if r.rater == name])}
+            {
+                "judge": name,
+                "warning": judge.family(kept.raters[name].facts["model"], judged),
+                **judge.summary(one, kept.raters[name].facts, [rating for rating in kept.ratings if rating.rater == name]),
+            }
             for name in judges
         ],
     }

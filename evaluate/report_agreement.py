@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from self_instruct.evaluate.document import Block, Details, Heading, Paragraph, Spans, Table
+from self_instruct.evaluate.document import Block, Details, Heading, Notice, Paragraph, Spans, Table
 from self_instruct.evaluate.document_markdown import NONE, number
 from self_instruct.evaluate.report_ratings import maybe
 from self_instruct.records import LEVELS
@@ -34,7 +34,7 @@ def agreement(ratings: Tree, theirs: Tree) -> list[Block]:
             details += [Paragraph(text=f"{title}: {why}.") for why in pair["undefined"]]
     if len(rows) == 1:
         why = "Fewer than two raters have rated the same answers: nothing to compare."
-        return [*blocks, Paragraph(text=why), *_judges(ratings)]
+        return [*blocks, Paragraph(text=why), *_judges(ratings), *_lengths(ratings)]
     blocks.append(
         Table(
             head=("raters", "kind", "answers", "same level, %", "kappa", "kappa, quadratic", "kappa, A or B", "Spearman"),
@@ -54,8 +54,90 @@ def agreement(ratings: Tree, theirs: Tree) -> list[Block]:
                     f"{number(alpha['answers'])} answers{missing}: {maybe(alpha['value'], 3)}."
                 )
             )
-    blocks += _judges(ratings)
+    blocks += [*_judges(ratings), *_lengths(ratings)]
     return [*blocks, Details(summary="Confusion matrices", blocks=tuple(details))]
+
+
+def _judges(ratings: Tree) -> list[Block]:
+    """What each judge is like: how sure of itself, whether it favours length, what it cost."""
+    judges = [(one, judge) for one in ratings["sets"] for judge in one["judges"]]
+    if not judges:
+        return []
+    blocks: list[Block] = [Heading(level=3, text="The judges")]
+    agreed = {(one["name"], name) for one in ratings["sets"] for pair in one["pairs"] for name in (pair["first"], pair["second"])}
+    for one, judge in judges:
+        if judge["scripted"]:
+            text = f"{judge['judge']} is the scripted engine, a fake for tests: its levels say nothing."
+            blocks.append(Notice(kind="warning", text=text))
+        if judge["warning"]:
+            blocks.append(Notice(kind="warning", text=f"{judge['judge']}: {judge['warning']}."))
+        if (one["name"], judge["judge"]) not in agreed:
+            text = f"{judge['judge']}: nobody has rated the same answers, so what its levels are worth isn't known."
+            blocks.append(Notice(kind="warning", text=text))
+    several = len(ratings["sets"]) > 1
+    rows = tuple(
+        (
+            f"{judge['judge']}, {one['title']}" if several else judge["judge"],
+            f"{number(judge['answers'])} of {number(judge['of'])}",
+            f"{judge['form']}, {', '.join(judge['orders'])}",
+            maybe(judge["unanimous_percent"], 1),
+            number(judge["pairwise_percent"], 1),
+            number(judge["alpha"], 2),
+            maybe(judge["tied_percent"], 1),
+            maybe(judge["same_level_percent"], 1),
+            number(judge["cut"]),
+        )
+        for one, judge in judges
+    )
+    head = ("judge", "answers", "asked by, orders", "all orders agree, %", "pairs of orders, %", "alpha", "votes tied, %")
+    blocks.append(
+        Table(
+            head=(*head, "models tied, %", "cut"),
+            rows=rows,
+            left=3,
+            caption="Judges and themselves",
+            note="Each answer is asked about in each order of the levels; the majority counts, a tie of votes is decided by the "
+            "mean probability. Models tied: of two different answers to one instruction, those that got the same level. Cut: "
+            "answers too long for the judge's context.",
+        )
+    )
+    blocks.append(
+        Table(
+            head=("judge", "requests' answers, tokens", "prefix cache hits, %", "seconds"),
+            rows=tuple(
+                (judge["judge"], number(judge["output_tokens"]), number(judge["hit_rate_percent"], 1), number(judge["seconds"], 1))
+                for judge in {judge["judge"]: judge for _, judge in judges}.values()
+            ),
+            caption="What judging took",
+        )
+    )
+    return blocks
+
+
+def _lengths(ratings: Tree) -> list[Block]:
+    """Whether raters, people and judges, give longer answers better levels."""
+    rows = tuple(
+        (
+            f"{rater['rater']}, {one['title']}" if len(ratings["sets"]) > 1 else rater["rater"],
+            number(rater["longer"]["answers"]),
+            number(rater["longer"]["spearman"], 2),
+            number(rater["longer"]["pairs"]),
+            maybe(rater["longer"]["longer_better_percent"], 1),
+        )
+        for one in ratings["sets"]
+        for rater in one["raters"]
+    )
+    if not rows:
+        return []
+    return [
+        Table(
+            head=("rater", "answers", "Spearman, words and level", "pairs", "longer one better, %"),
+            rows=rows,
+            caption="Length and level",
+            note="Pairs: answers to one instruction that differ in level and in words; 50 % is no preference. Longer answers may "
+            "well be better.",
+        )
+    ]
 
 
 def _theirs(theirs: Tree, name: str) -> str:

@@ -5,7 +5,7 @@ Knows the tree alone (`rating_tree.build`). Only ratings that exist are shown; o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from self_instruct.evaluate import figures
@@ -43,13 +43,14 @@ def figure_6(ratings: Tree, theirs: Tree) -> list[Block]:
         blocks.append(figures.ratings(rated, ours=ours, name="figure-6", caption=caption))
     rows: list[tuple[Spans, ...]] = [
         (
-            name,
+            row["model"],
             "paper",
-            *(number(count) for count in counts),
-            *_shares(counts),
+            *(number(count) for count in row["counts"]),
+            number(row["a_percent"], 1),
+            number(row["a_or_b_percent"], 1),
             f"{theirs['figure_6_items']} of {theirs['figure_6_items']}",
         )
-        for name, *counts in rated
+        for row in theirs["figure_6"]
     ]
     for one in ratings["sets"]:
         for source in one["sources"]:
@@ -96,11 +97,6 @@ def _source(source: Tree) -> str:
     )
 
 
-def _shares(counts: Sequence[int]) -> tuple[str, str]:
-    whole = sum(counts)
-    return f"{100 * counts[0] / whole:.1f}", f"{100 * (counts[0] + counts[1]) / whole:.1f}"
-
-
 def _row(model: Tree, source: Tree, one: Tree, ratings: Tree) -> tuple[Spans, ...]:
     name = f"{model['model']}, {one['title']}" if len(ratings["sets"]) > 1 else model["model"]
     shares = [NONE if model[share] is None else shown(model[share], 1) for share in ("a_percent", "a_or_b_percent")]
@@ -129,8 +125,8 @@ def _verdicts(one: Tree, source: Tree) -> list[Block]:
             why = "Too few for an interval." if change["low"] is None else "The interval includes 0: undecided."
             blocks.append(Notice(kind="neutral", text=(*lead, why)))
         else:
-            kind = "good" if change["low"] > 0 else "bad"
-            blocks.append(Notice(kind=kind, text=(*lead, "The interval leaves out 0.")))
+            text = (*lead, "The interval leaves out 0.")
+            blocks.append(Notice(kind="good" if change["low"] > 0 else "bad", text=text))
     return blocks
 
 

@@ -10,15 +10,19 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from self_instruct import seedbank
-from self_instruct.errors import DataError
+from self_instruct.errors import ConfigError, DataError
 from self_instruct.evaluate import superni
 from self_instruct.evaluate.cutting import Tokens, longest_prefix
+from self_instruct.loading import Loaded
 from self_instruct.records import EvalItem
 from self_instruct.settings_evaluate import EvaluateSettings
 from self_instruct.template import evaluation_prompt
+
+if TYPE_CHECKING:
+    from self_instruct.models import Model
 
 Kind = Literal["superni", "user_oriented"]
 SUPERNI: Kind = "superni"
@@ -133,3 +137,19 @@ def _user_oriented_prompt(item: EvalItem, limit: int, tokens: Tokens) -> tuple[s
             hint="raise model.max_length, lower evaluate.max_tokens, or shorten the instruction",
         )
     return shortened(kept), True
+
+
+def context_tokens(loaded: Loaded, model: Model) -> int:
+    """Tokens that prompt and answer may have together. Raises ConfigError where an answer leaves no room for a prompt."""
+    settings = loaded.settings
+    context = min(settings.model.max_length, model.context)
+    limits = {"evaluate.max_tokens": settings.evaluate.max_tokens} if settings.evaluate.user_oriented else {}
+    if settings.evaluate.superni.folder is not None:
+        limits["evaluate.superni.max_tokens"] = settings.evaluate.superni.max_tokens
+    for name, value in limits.items():
+        if value >= context:
+            raise ConfigError(
+                f"{loaded.origins[name]}: '{name}' is {value}: no room for a prompt in a context of {context} tokens",
+                hint=f"lower {name} or raise model.max_length",
+            )
+    return context

@@ -19,6 +19,30 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 SILENT = "--headless --no-sandbox --disable-gpu --hide-scrollbars --no-first-run --no-proxy-server --disable-dev-shm-usage"
 QUIET = "--disable-background-networking --disable-component-update --disable-extensions --disable-sync"
 LIMIT_S = 30
+# Contrast by WCAG 2.2, 1.4.3, of every element that holds text, against the nearest background that isn't see-through.
+CONTRAST = """
+(() => {
+  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const rgba = colour => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const light = colour => colour.slice(0, 3).map(c => c / 255)
+    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const back = e => {
+    for (; e; e = e.parentElement) { const c = rgba(getComputedStyle(e).backgroundColor); if (c[3] == 255) return c; }
+    return [255, 255, 255, 255];
+  };
+  const found = [];
+  for (const e of document.body.querySelectorAll("*:not(svg, svg *)")) {
+    if (![...e.childNodes].some(n => n.nodeType == 3 && n.textContent.trim())) continue;
+    const a = light(rgba(getComputedStyle(e).color)), b = light(back(e));
+    found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), e.tagName + "." + e.className]);
+  }
+  return found;
+})()
+"""
 
 
 def find() -> str | None:

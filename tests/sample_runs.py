@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from self_instruct import corpus
 from self_instruct.evaluate.comparison import Answer
 from self_instruct.evaluate.scoring import score_items
 from self_instruct.evaluate.store import StoredSuite, write
@@ -88,6 +90,20 @@ def generated(run: Path, facts: dict[str, Any] | None = None) -> None:
         place.mkdir(parents=True)
         pyarrow.parquet.write_table(pyarrow.table(columns), place / "train-00000-of-00001.parquet")
     (folder / "manifest.json").write_text(json.dumps(manifest("generate", facts or GENERATE_FACTS)), encoding="utf-8")
+
+
+def whole_corpus(run: Path, count: int = 4) -> None:
+    """In the stead of `generated`'s corpus one with all columns that the stage writes, an instance an instruction."""
+    folder = run / "generate" / "corpus"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    more = {"margin": 0.5, "request": 0, "parents": [], "nearest_ids": [], "nearest_scores": [], "is_classification": False}
+    instructions, instances = [], []
+    for n in range(count):
+        instructions.append({"id": f"task-{n}", "instruction": f"Do number {n}.", "position": n, **more})
+        told = {"id": f"task-{n}-i0", "instruction_id": f"task-{n}", "order": 0}
+        instances.append({**told, "input": str(n), "output": f"done {n}"})
+    corpus.write(folder, {"instructions": instructions, "instances": instances}, "# Card\n")
 
 
 def trained(run: Path) -> None:

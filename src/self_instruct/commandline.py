@@ -104,6 +104,9 @@ def _status(main: Callable[[Sequence[str]], int], arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; run the same command again to go on", file=sys.stderr)
         return 143 if terminated else 130
+    except BrokenPipeError:  # whoever read what is printed has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except Exception as error:
         number = _system_error(error)
         if number in MENDABLE:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from browser import page
+from browser import CONTRAST, page
 from self_instruct.evaluate import document_html, figures
 from self_instruct.evaluate.document import (
     Block,
@@ -26,30 +26,6 @@ from self_instruct.evaluate.document import (
 
 VIEWS = [(1280, False), (1280, True), (360, False), (360, True)]
 KINDS = ("good", "bad", "neutral", "warning")
-# Contrast by WCAG 2.2, 1.4.3, of every element that holds text, against the nearest background that isn't see-through.
-CONTRAST = """
-(() => {
-  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
-  const rgba = colour => {
-    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
-    return [...canvas.getImageData(0, 0, 1, 1).data];
-  };
-  const light = colour => colour.slice(0, 3).map(c => c / 255)
-    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-  const back = e => {
-    for (; e; e = e.parentElement) { const c = rgba(getComputedStyle(e).backgroundColor); if (c[3] == 255) return c; }
-    return [255, 255, 255, 255];
-  };
-  const found = [];
-  for (const e of document.body.querySelectorAll("*:not(svg, svg *)")) {
-    if (![...e.childNodes].some(n => n.nodeType == 3 && n.textContent.trim())) continue;
-    const a = light(rgba(getComputedStyle(e).color)), b = light(back(e));
-    found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), e.tagName + "." + e.className]);
-  }
-  return found;
-})()
-"""
 LOOK = f"""
 (() => ({{
   inner: innerWidth, scroll: document.documentElement.scrollWidth,

@@ -20,7 +20,9 @@ SECTIONS = [
     "## SuperNI",
     "## Table 3: zero-shot on SuperNI, the paper's models and ours",
     "## The instruction data: Tables 1 and 2, Figures 3 to 5",
-    "## What people said: Figures 6 and 7",
+    "## What raters said: Figure 6",
+    "## How far raters agree",
+    "## Size and quality of the data: Figure 7",
     "## Contamination: training data against the evaluation sets",
     "## Generation",
     "## Training",
@@ -279,7 +281,7 @@ def test_data_stands_beside_the_papers(tmp_path: Path) -> None:
 
 
 def test_contamination(tmp_path: Path) -> None:
-    text = section(full_run(tmp_path)[0], SECTIONS[5])
+    text = section(full_run(tmp_path)[0], SECTIONS[7])
     assert table_row(text, "tuned")[1:] == ["superni", "78", "2", "25.0 % \\[12.5, 50.0\\]", "1", "1", "2", "0.912", "3 of 9"]
     assert "Rows of the training data overlap items" in text
     assert "`r1`: Do it. (`i1`: equal)" in text
@@ -311,7 +313,7 @@ def test_what_was_not_run_is_said(tmp_path: Path) -> None:
         "| output | 18.9 | not run |",
     ):
         assert row in data.splitlines()
-    assert "Not measured: no tuned model" in section(text, SECTIONS[5])
+    assert "Not measured: no tuned model" in section(text, SECTIONS[7])
     assert "Not run: no finished train stage" in section(text, "## Training")
     assert "## Generation" not in text
     assert (tree["statistics"], tree["training"], tree["generation"]) == ([], [], [])
