@@ -186,7 +186,13 @@ def render(tree: Mapping[str, Any]) -> list[Block]:
                 kind="warning", text="Answered by the scripted engine, a fake for tests: these numbers say nothing about any model."
             )
         )
-    blocks += [*report_results.verdicts(tree), *_about_bases(tree), _models(tree), *report_results.results(tree)]
+    blocks += [
+        *report_ratings.verdicts(tree["ratings"]),
+        *report_results.verdicts(tree),
+        *_about_bases(tree),
+        _models(tree),
+        *report_results.results(tree),
+    ]
     blocks += report_results.table_3(tree)
     blocks += report_data.data([(one["run"], one["found"]) for one in tree["statistics"]], tree["paper"], ratings=tree["ratings"])
     blocks += report_ratings.figure_6(tree["ratings"], tree["paper"])

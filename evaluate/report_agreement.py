@@ -42,7 +42,7 @@ def agreement(ratings: Tree, theirs: Tree) -> list[Block]:
             left=2,
             caption="Agreement on the levels of the same answers",
             note="Kappa: Cohen's, on the four levels, with quadratic weights, and of A or B against C or D. [95 % interval] by a "
-            "bootstrap over the instructions. Paper: Wang et al. 2022, two of its authors.",
+            "bootstrap over the instructions. Paper: Wang et al. 2022, section 5.4 and its appendix.",
         )
     )
     for one in ratings["sets"]:

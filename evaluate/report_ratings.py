@@ -12,7 +12,7 @@ from self_instruct.evaluate import figures
 from self_instruct.evaluate.document import Block, Heading, Notice, Span, Spans, Strong, Table
 from self_instruct.evaluate.document_markdown import NONE, number
 from self_instruct.evaluate.rating_results import PEOPLE
-from self_instruct.evaluate.report_numbers import NOT_RUN, shown, shown_difference
+from self_instruct.evaluate.report_numbers import NOT_RUN, VERDICT_TASKS, shown, shown_difference
 from self_instruct.records import LEVELS
 
 Tree = Mapping[str, Any]
@@ -30,9 +30,6 @@ def figure_6(ratings: Tree, theirs: Tree) -> list[Block]:
         if model["rated"]
     ]
     blocks: list[Block] = [Heading(level=2, text="What raters said: Figure 6")]
-    for one in ratings["sets"]:
-        for source in one["sources"]:
-            blocks += _verdicts(one, source)
     if figures.available():
         lead = "Figure 6: answers to the user-oriented instructions by level" if ours else "Figure 6, the paper's models: answers"
         caption = (
@@ -85,7 +82,10 @@ def _who(ratings: Tree) -> str:
 
 
 def _label(model: str, source: Tree, one: Tree, ratings: Tree) -> str:
-    label = model if source["source"] == PEOPLE else f"{model} ({source['source']})"
+    """A bar's name, short: judges by their places where there are several."""
+    judges = [other["source"] for other in one["sources"] if other["source"] != PEOPLE]
+    which = f" by judge {judges.index(source['source']) + 1}" if source["source"] != PEOPLE and len(judges) > 1 else ""
+    label = model if source["source"] == PEOPLE else f"{model}, judged{which}"
     return f"{label}, {one['title']}" if len(ratings["sets"]) > 1 else label
 
 
@@ -104,30 +104,32 @@ def _row(model: Tree, source: Tree, one: Tree, ratings: Tree) -> tuple[Spans, ..
     return (name, _source(source), *counts, *shares, f"{number(model['rated'])} of {number(model['of'])}")
 
 
-def _verdicts(one: Tree, source: Tree) -> list[Block]:
+def verdicts(ratings: Tree) -> list[Block]:
     """What users want to know first: do people find a model's answers better than the base's?"""
-    if source["source"] != PEOPLE:
-        return []
-    blocks: list[Block] = []
-    base = one["sources"][0]["models"][0]["model"]
-    for pair in source["comparisons"]:
-        if pair["base"] != base:
-            continue
-        change = pair["a_or_b_points"]
-        lead: tuple[Span, ...] = (
-            Strong(one["title"]),
-            f", rated by {_source(source)}: {pair['model']} better than {pair['base']} on {number(pair['better'])}, as good on "
-            f"{number(pair['same'])}, worse on {number(pair['worse'])} of {number(pair['subjects'])} instructions; A or B: ",
-            Strong(shown_difference(change)),
-            " points. ",
-        )
-        if change["low"] is None or change["low"] <= 0 <= change["high"]:
-            why = "Too few for an interval." if change["low"] is None else "The interval includes 0: undecided."
-            blocks.append(Notice(kind="neutral", text=(*lead, why)))
-        else:
-            text = (*lead, "The interval leaves out 0.")
-            blocks.append(Notice(kind="good" if change["low"] > 0 else "bad", text=text))
-    return blocks
+    return [
+        _verdict(one, source, pair)
+        for one in ratings["sets"]
+        for source in one["sources"]
+        if source["source"] == PEOPLE
+        for pair in source["comparisons"]
+        if pair["base"] == source["models"][0]["model"]
+    ]
+
+
+def _verdict(one: Tree, source: Tree, pair: Tree) -> Notice:
+    change = pair["a_or_b_points"]
+    lead: tuple[Span, ...] = (
+        Strong(one["title"]),
+        f", rated by {_source(source)}: {pair['model']} better than {pair['base']} on {number(pair['better'])}, as good on "
+        f"{number(pair['same'])}, worse on {number(pair['worse'])} of {number(pair['subjects'])} instructions; A or B: ",
+        Strong(shown_difference(change)),
+        " points. ",
+    )
+    if pair["subjects"] < VERDICT_TASKS:
+        return Notice(kind="neutral", text=(*lead, f"{number(pair['subjects'])} instructions are too few for a verdict."))
+    if change["low"] <= 0 <= change["high"]:
+        return Notice(kind="neutral", text=(*lead, "The interval includes 0: undecided."))
+    return Notice(kind="good" if change["low"] > 0 else "bad", text=(*lead, "The interval leaves out 0."))
 
 
 def _comparisons(one: Tree) -> list[Block]:

@@ -12,11 +12,7 @@ from self_instruct.evaluate import figures, paper, roles
 from self_instruct.evaluate.document import Block, Details, Heading, Notice, Paragraph, Span, Spans, Strong, Table
 from self_instruct.evaluate.document_markdown import NONE, number, signed
 from self_instruct.evaluate.intervals import Estimate
-from self_instruct.evaluate.report_numbers import NOT_RUN, shown, shown_difference, title
-
-# Fewer tasks make a percentile interval too narrow: of simulated differences of 0 it leaves out 8 % at 20 tasks, 11 % at 10,
-# 29 % at 3, where 5 % are meant (300 simulations each; docs/evaluation.md).
-VERDICT_TASKS = 20
+from self_instruct.evaluate.report_numbers import NOT_RUN, VERDICT_TASKS, shown, shown_difference, title
 
 
 def verdicts(tree: Mapping[str, Any]) -> list[Block]:
