@@ -200,12 +200,12 @@ def judge_answers(argv: Sequence[str]) -> int:
     settings = given.model_copy(update={"model": judging})
 
     from self_instruct.evaluate import judge, rating_runs, ratings, store
-    from self_instruct.models import load_tokenizer, resolve
+    from self_instruct.models import described, load_tokenizer, resolve
 
     runs = [store.read(Path(name)) for name in arguments.runs]
     sets = rating_runs.answered(runs)
     model = resolve(judging)
-    if warning := judge.family(judge.described(model), [run.model for run in runs]):
+    if warning := judge.family(described(model), [run.model for run in runs]):
         log.warning("%s", warning)
     tokenizer = None if judging.engine == "scripted" else load_tokenizer(model.path)
     place = rating_runs.place(runs[0].run)

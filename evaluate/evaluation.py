@@ -15,7 +15,7 @@ from self_instruct.errors import DataError, SelfInstructError
 from self_instruct.evaluate import overlap, predict, roles, scoring, store
 from self_instruct.evaluate.comparison import Answer
 from self_instruct.evaluate.finished import finished_manifest
-from self_instruct.models import EMBEDDED_TITLE
+from self_instruct.models import described
 from self_instruct.records import Completion, SeedTask
 from self_instruct.runlog import log
 from self_instruct.settings import Settings
@@ -38,7 +38,7 @@ def finish(
     models = {contender.name: _facts(contender, model) for contender in contenders}
     place = store.write(
         stage.path,
-        model=_described(model),
+        model=described(model),
         scripted=settings.model.engine == "scripted",
         seed=settings.run.seed,
         models=models,
@@ -100,20 +100,6 @@ def warn_of_same_answers(suites: Sequence[store.StoredSuite]) -> None:
         for name, answers in others:
             if [one.text for one in answers] == [one.text for one in base]:
                 log.warning("%s: every answer of %s is the base's: the adapter does nothing, or wasn't applied", suite.name, name)
-
-
-def _described(model: Model) -> dict[str, Any]:
-    if model.source == "embedded":
-        title = EMBEDDED_TITLE
-    else:
-        title = Path(model.reference).resolve().name if model.source == "local" else model.reference
-    return {
-        "title": title,
-        "reference": model.reference,
-        "source": model.source,
-        "fingerprint": model.fingerprint,
-        "architecture": model.architecture,
-    }
 
 
 def _facts(contender: predict.Contender, model: Model) -> dict[str, Any]:

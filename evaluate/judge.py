@@ -26,7 +26,7 @@ from self_instruct.evaluate.judge_prompt import Asking, Form, Item, Order, load_
 from self_instruct.evaluate.rating_sets import RatingSet, Target
 from self_instruct.evaluate.ratings import JUDGE
 from self_instruct.evaluate.report_numbers import percent
-from self_instruct.models import EMBEDDED_TITLE, Model
+from self_instruct.models import Model, described, title
 from self_instruct.records import LEVELS, Completion, Level, Rating, Request, Sampling
 from self_instruct.settings_evaluate import JudgeSettings
 
@@ -149,6 +149,13 @@ async def judge(
     return Judged(name=name, facts=facts, ratings=tuple(ratings))
 
 
+def _name(model: Model, scripted: bool) -> str:
+    """The judge's as a rater. Folders of different models may be called alike."""
+    if scripted:
+        return f"{JUDGE}scripted"
+    return f"{JUDGE}{title(model)}" + (f" {model.fingerprint[:6]}" if model.source == "local" else "")
+
+
 def _work(completions: Iterable[Completion]) -> dict[str, Any]:
     """Requests and tokens; `hit_rate` is the share (0 to 1) of prompt tokens that the prefix cache had, over the requests of which
     the engine tells it."""
@@ -173,21 +180,9 @@ def verdict(completions: Sequence[Completion]) -> Verdict:
     return Verdict(level=max(most, key=means.__getitem__), levels=levels, probabilities=rows, tied=len(most) > 1)
 
 
-def title(model: Model) -> str:
-    """A judge's name for readers: that of its folder, or on the hub."""
-    if model.source == "embedded":
-        return EMBEDDED_TITLE
-    return Path(model.reference).resolve().name if model.source == "local" else model.reference
-
-
-def described(model: Model) -> dict[str, str]:
-    """A model as evaluations store it, for `family`."""
-    named = {"title": title(model), "reference": model.reference, "source": model.source}
-    return {**named, "fingerprint": model.fingerprint, "architecture": model.architecture}
-
-
 def family(judge: Mapping[str, Any], judged: Sequence[Mapping[str, Any]]) -> str | None:
-    """A warning where the judge is a judged model, or of one family by the leading letters of their names; both as `described`."""
+    """A warning where the judge is a judged model, or of one family by the leading letters of their names; both as
+    `models.described`."""
     why = "it may favour what it would have written itself"
     for one in judged:
         if one["fingerprint"] == judge["fingerprint"]:

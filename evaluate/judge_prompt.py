@@ -80,7 +80,7 @@ def load_heads(path: Path | None = None) -> tuple[str, ...]:
 
     Raises DataError that names the file and the field.
     """
-    path = path or shipped("seeds/demonstrations/judge.yaml")
+    path = path or shipped("seeds/judge.yaml")
     try:
         read = _File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError:

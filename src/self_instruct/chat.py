@@ -26,8 +26,10 @@ def chat_prompt(tokenizer: Any, text: str) -> str:
             "model.name: its tokenizer has no chat template", hint="name a model that has one, or ask it by plain completion"
         )
     turns = [{"role": "user", "content": text}]
+    # Some templates (Llama 3's) print today's date where they aren't given one; the same text must give the same prompt tomorrow.
+    more = {"enable_thinking": False, "date_string": "26 Jul 2024"}
     try:
-        prompt = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, enable_thinking=False))
+        prompt = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **more))
     except Exception as error:  # a template is a program; what it refuses shows as any of many types
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(

@@ -101,6 +101,19 @@ def _read(reference: str, source: Literal["embedded", "local", "hub"], path: Pat
     )
 
 
+def title(model: Model) -> str:
+    """A model's name for readers: that of its folder, or on the hub."""
+    if model.source == "embedded":
+        return EMBEDDED_TITLE
+    return Path(model.reference).resolve().name if model.source == "local" else model.reference
+
+
+def described(model: Model) -> dict[str, str]:
+    """What is stored of a model beside what it wrote."""
+    named = {"title": title(model), "reference": model.reference, "source": model.source}
+    return {**named, "fingerprint": model.fingerprint, "architecture": model.architecture}
+
+
 def load_tokenizer(folder: str) -> Any:
     """The `transformers` tokenizer of a local model, as the engine that serves it loads it.
 

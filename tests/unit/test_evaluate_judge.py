@@ -25,7 +25,7 @@ from self_instruct.evaluate.judge import Plan, Verdict
 from self_instruct.evaluate.judge_prompt import Asking, Item, item_text, load_heads, orders, quoted, shortened, tail
 from self_instruct.evaluate.rating_sets import AnswerText, RatingSet, Subject
 from self_instruct.evaluate.ratings import RatingStore
-from self_instruct.models import EMBEDDED_TITLE, Model, load_tokenizer
+from self_instruct.models import EMBEDDED_TITLE, Model, described, load_tokenizer, title
 from self_instruct.records import LEVELS, Completion, Level, Rating, Request
 from self_instruct.settings_evaluate import JudgeSettings
 
@@ -259,6 +259,15 @@ def test_other_long_texts_are_cut_too_where_little_of_the_answer_would_stay(chat
     assert len(cuts) == 4 and sum(int(cut.replace(",", "")) for cut in cuts) == question.cut
 
 
+def test_a_long_input_is_cut_rather_than_an_answer_to_a_few_words(chatting: Any) -> None:
+    given_input = "given " * 500
+    bare = max(lengths(plan(one_set(answers("x", input=given_input)), tokenizer=chatting), chatting))
+    made = plan(one_set(answers("answer " * 300, input=given_input)), tokenizer=chatting, context=bare + 100)
+    assert max(lengths(made, chatting)) < bare + 100
+    kept = re.findall(r"^> (given|answer) .*characters left out", made.requests[0].prompt, re.MULTILINE)
+    assert kept == ["given"]
+
+
 def test_a_short_context_has_fewer_examples_and_none_is_refused(chatting: Any) -> None:
     heads = load_heads()
     sizes = [len(chatting(head).input_ids) for head in heads]
@@ -267,6 +276,8 @@ def test_a_short_context_has_fewer_examples_and_none_is_refused(chatting: Any) -
         assert asking.head == head
         item, _ = asking.fitted(Item(**dict.fromkeys(judge_prompt.FIELDS, "long " * 3000)))
         assert len(chatting(asking.prompt(item, LEVELS)).input_ids) < size + 1000
+    # What fits with a few words alone isn't shown whole: texts need room.
+    assert Asking(heads, chatting, "completion", sizes[0] + judge_prompt.ROOM).head == heads[1]
     with pytest.raises(ConfigError, match=r"a judge's shortest prompt has \d+ tokens, the context 64"):
         Asking(heads, chatting, "completion", 64)
 
@@ -330,6 +341,12 @@ def test_facts_and_ratings(tmp_path: Path) -> None:
     assert {name: found.facts[name] for name in told} == told
     assert found.facts["scripted"] is True and found.facts["seconds"] >= 0
     assert found.facts["model"]["reference"] == "some/Judge-1B" and found.facts["model"]["fingerprint"] == "f0"
+
+
+def test_a_cache_that_had_nothing_is_told_from_one_that_tells_nothing(tmp_path: Path) -> None:
+    one = one_set(answers("good"))
+    assert judged(one, Scoring(by_answer, cached=0), tmp_path / "a").facts["hit_rate"] == 0
+    assert judged(one, Scoring(by_answer, cached=None), tmp_path / "b").facts["hit_rate"] is None
 
 
 def test_the_store_takes_it(tmp_path: Path) -> None:
@@ -400,14 +417,14 @@ def test_one_family_is_warned_of(one: str, other: str, related: bool) -> None:
 
 
 def test_the_judged_model_itself_is_warned_of_whatever_its_name() -> None:
-    found = judge.family(judge.described(MODEL), [model("a/b"), model("renamed", "f0")])
+    found = judge.family(described(MODEL), [model("a/b"), model("renamed", "f0")])
     assert found is not None and "the model whose answers it judges" in found
-    assert judge.family(judge.described(MODEL), []) is None
+    assert judge.family(described(MODEL), []) is None
 
 
 def test_a_judges_title(tmp_path: Path) -> None:
     def titled(**changes: Any) -> str:
-        return judge.title(Model(**{name: getattr(MODEL, name) for name in MODEL.__dataclass_fields__} | changes))
+        return title(Model(**{name: getattr(MODEL, name) for name in MODEL.__dataclass_fields__} | changes))
 
     assert titled() == "some/Judge-1B"
     assert titled(source="local", reference=f"{tmp_path}/Big/../Small-2B/") == "Small-2B"
@@ -438,6 +455,9 @@ def test_the_effect_of_length_by_hand(counted: RatingSet, rated: list[Rating]) -
     assert found["spearman"] == round(12.75 / math.sqrt(41.5 * 39), 3) == 0.317
     # s0: the longer is better; s2: worse; s1 has one length, s3 one level.
     assert (found["answers"], found["pairs"], found["longer_better_percent"]["value"]) == (8, 2, 50.0)
+    for key, value in (("s0", 100.0), ("s2", 0.0)):
+        part = judge.length_effect([counted], [one for one in rated if one.subject == key])
+        assert (part["pairs"], part["longer_better_percent"]["value"]) == (1, value)
     assert 0 < found["longer_better_percent"]["low"] < 50 < found["longer_better_percent"]["high"] < 100
 
 

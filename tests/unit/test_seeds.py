@@ -130,8 +130,8 @@ def test_the_readme_shows_what_the_command_prints(shared_data: Path) -> None:
 
 
 def demonstrations() -> dict[str, Any]:
-    """The three files of few-shot demonstrations by name."""
-    paths = sorted((REPOSITORY / "seeds" / "demonstrations").glob("*.yaml"))
+    """The files of few-shot demonstrations, and of the judge's, by name."""
+    paths = sorted((REPOSITORY / "seeds").rglob("*.yaml"))
     return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths}
 
 
