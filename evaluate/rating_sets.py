@@ -10,12 +10,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from self_instruct.evaluate.corpora import Corpus
-from self_instruct.evaluate.joined import JoinedSuite
 from self_instruct.evaluate.suites import USER_ORIENTED
 from self_instruct.randomness import generator
+
+if TYPE_CHECKING:
+    from self_instruct.evaluate.corpora import Corpus
+    from self_instruct.evaluate.joined import JoinedSuite
 
 Kind = Literal["answers", "review"]
 Target = tuple[str, str]  # the keys of a subject and of one of its answers

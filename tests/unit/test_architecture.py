@@ -32,6 +32,8 @@ PURE = (
     "evaluate.scoring",
     "evaluate.intervals",
     "evaluate.comparison",
+    "evaluate.agreement",
+    "evaluate.rating_results",
 )
 
 # Every module of ours by its name below `self_instruct`.
