@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from self_instruct.evaluate.suites import USER_ORIENTED
 from self_instruct.randomness import generator
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from self_instruct.evaluate.joined import JoinedSuite
 
 Kind = Literal["answers", "review"]
+USER_ORIENTED = "user_oriented"  # what people rate: such a set's kind, and the name of the one that ships (`suites`)
 Target = tuple[str, str]  # the keys of a subject and of one of its answers
 
 
