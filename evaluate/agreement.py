@@ -275,6 +275,8 @@ def _estimate(
     if len(kept) < (1 - UNDEFINED) * len(values):
         share = 100 * (1 - len(kept) / len(values))
         return Estimate(value, None, None), "no interval", f"it has no value in {share:.1f} % of the draws"
+    if np.ptp(kept) < 1e-12:  # perfect agreement, or a rater who gave one level: no width, however few the answers
+        return Estimate(value, None, None), "no interval", "it is the same in every draw"
     low, high = np.quantile(kept, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value, float(low), float(high)), "", ""
 

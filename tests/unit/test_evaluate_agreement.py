@@ -23,6 +23,7 @@ from self_instruct.records import LEVELS, Level
 pytestmark = pytest.mark.filterwarnings("error")
 
 STATISTICS = ("same", "kappa", "weighted", "binary", "spearman")
+WORDS = ("equal levels", "kappa", "quadratic kappa", "kappa of A or B", "Spearman")
 
 # 20 answers to 20 instructions; rows: the first's levels A to D, columns: the second's. Both have 5, 4, 5 and 6 of them.
 TABLE = ((4, 1, 0, 0), (1, 2, 1, 0), (0, 1, 3, 1), (0, 0, 1, 5))
@@ -89,12 +90,13 @@ def test_raters_with_unlike_shares_worked_out_by_hand() -> None:
     )
 
 
-def test_perfect_agreement_is_one_with_an_interval_of_one() -> None:
+def test_perfect_agreement_is_one_and_no_bootstrap_says_how_sure() -> None:
     found = two("ABCD" * 10, "ABCD" * 10)
     for name in STATISTICS:
         estimate = getattr(found, name)
-        assert (estimate.value, estimate.low, estimate.high) == pytest.approx((1, 1, 1), abs=1e-12)
-    assert found.undefined == ()
+        assert estimate.value == pytest.approx(1, abs=1e-12)
+        assert estimate.low is estimate.high is None
+    assert found.undefined == (f"no interval of {', '.join(WORDS)}, as it is the same in every draw",)
 
 
 def test_complete_disagreement_is_minus_one() -> None:
@@ -108,6 +110,7 @@ def test_two_constant_raters_have_a_share_and_nothing_else() -> None:
         found = two(first, second)
         assert values(found) == {"same": same, "kappa": None, "weighted": None, "binary": None, "spearman": None}
         assert found.undefined == (
+            "no interval of equal levels, as it is the same in every draw",
             "no value of kappa, quadratic kappa, kappa of A or B, Spearman, as ann and ben gave one level only",
         )
 
@@ -115,8 +118,11 @@ def test_two_constant_raters_have_a_share_and_nothing_else() -> None:
 def test_one_constant_rater_agrees_as_chance_does() -> None:
     found = two("ABCD" * 10, "C" * 40)
     assert values(found) == {"same": 0.25, "kappa": 0, "weighted": 0, "binary": 0, "spearman": None}
-    assert found.kappa == Estimate(0, 0, 0)
-    assert found.undefined == ("no value of Spearman, as ben gave one level only",)
+    assert found.kappa == Estimate(0, None, None)
+    assert found.undefined == (
+        "no interval of kappa, quadratic kappa, kappa of A or B, as it is the same in every draw",
+        "no value of Spearman, as ben gave one level only",
+    )
 
 
 def test_levels_of_one_half_each_have_no_binary_kappa() -> None:
@@ -157,17 +163,17 @@ def test_answers_to_one_instruction_have_values_without_intervals() -> None:
 def test_too_many_draws_without_a_value_give_no_interval() -> None:
     # Half of the draws take one of the two instructions twice.
     found = two("AC", "AC")
-    assert found.same == Estimate(1, 1, 1)
-    assert found.kappa == Estimate(1, None, None)
-    (why,) = found.undefined
+    assert found.same == found.kappa == Estimate(1, None, None)
+    steady, why = found.undefined
+    assert steady == "no interval of equal levels, as it is the same in every draw"
     assert why.startswith("no interval of kappa, quadratic kappa, kappa of A or B, Spearman, as it has no value in ")
     assert 45 < float(why.split(" % ")[0].split()[-1]) < 55
 
 
 def test_few_draws_without_a_value_are_left_out() -> None:
     # A draw keeps to A and B with (4 / 7) ** 7 = 2 %, to C and D with 0.3 %.
-    found = two("ABCABCD", "ABCABCD")
-    assert found.kappa == found.binary == Estimate(1, 1, 1)
+    found = two("ABCABCD", "ABCACDC")  # B and C in one, too: the kappa of A or B varies
+    assert found.binary is not None and found.binary.low is not None
     assert found.undefined == ()
 
 
@@ -280,7 +286,7 @@ def test_instructions_are_drawn_not_answers() -> None:
 
 def test_names_may_be_anything() -> None:
     odd = "\ud800 \x00 '"
-    assert agreement.pair(odd, "ben", {odd: given("AB" * 9), "ben": given("AB" * 9)}, 1).kappa == Estimate(1, 1, 1)
+    assert agreement.pair(odd, "ben", {odd: given("AB" * 9), "ben": given("AB" * 9)}, 1).kappa == Estimate(1, None, None)
 
 
 # Answers 1 to 4 count; the fifth was rated once.
@@ -361,7 +367,7 @@ def test_the_question_keys_the_draws() -> None:
 
 def test_reviewers_who_always_say_yes_have_no_kappa() -> None:
     yes = {(f"s{n}", "a"): True for n in range(4)}
-    assert agreement.yes_no(yes, yes, 1, "output") == (4, Estimate(1, 1, 1), None)
+    assert agreement.yes_no(yes, yes, 1, "output") == (4, Estimate(1, None, None), None)
     assert agreement.yes_no(yes, {}, 1, "output") == (0, None, None)
 
 
