@@ -7,7 +7,6 @@ as text; the browser may load nothing but the page's own three files.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +18,13 @@ from self_instruct.errors import DataError, SelfInstructError
 from self_instruct.evaluate import rating_export, rating_guard, rating_input
 from self_instruct.evaluate.rating_sets import AnswerText, RatingSet, Subject, Target
 from self_instruct.evaluate.ratings import QUESTIONS, SKIP, Entered, InUseError, NotEnteredError, RatingStore, Value
+from self_instruct.evaluate.ratings_file import NotWrittenError
 from self_instruct.loading import shipped
 from self_instruct.runlog import log
 
 LARGEST = 32 * 1024  # bytes of a request
+BODY_S = 10.0  # in which it must have come
 FILES = {"/": ("rate.html", "text/html"), "/rate.js": ("rate.js", "text/javascript"), "/rate.css": ("rate.css", "text/css")}
-ACTIONS = {"answers": 1, "review": len(QUESTIONS)}  # that make an answer done
 COMPRESSED = 1_024  # bytes from which on an answer is
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -36,6 +36,11 @@ def is_done(value: Any) -> bool:
     if isinstance(value, dict):
         return all(value[question] is not None for question in QUESTIONS)
     return value is not None and value != SKIP
+
+
+async def _body(request: web.Request) -> bytes:
+    async with asyncio.timeout(BODY_S):
+        return await request.read()
 
 
 class RatingApp:
@@ -86,17 +91,20 @@ class RatingApp:
             response = rating_guard.error(409, error, code="in_use")
         except NotEnteredError as error:
             response = rating_guard.error(401, error, code="enter")
+        except NotWrittenError as error:
+            log.error("%s", error.message)
+            response = rating_guard.error(503, DataError("the ratings can't be written", hint="look at the terminal of the server"))
         except SelfInstructError as error:
             response = rating_guard.error(400, error)
         except web.HTTPRequestEntityTooLarge:
             response = rating_guard.error(413, DataError(f"more than {LARGEST:,} bytes", hint="shorten the comment"))
+        except (web.RequestPayloadError, TimeoutError) as error:
+            response = rating_guard.error(400, DataError(f"the request can't be read: {error or 'it came too slowly'}"))
         except web.HTTPException as error:
             response = rating_guard.error(error.status, DataError(f"{request.method} {request.path[:100]}: {error.reason}"))
-        except sqlite3.Error as error:
-            log.error("%s: %s", self._store.path, error)
-            response = rating_guard.error(
-                503, DataError(f"the ratings can't be written: {error}", hint="look at the disk of the server")
-            )
+        except Exception:
+            log.exception("%s %s", request.method, request.path)
+            response = rating_guard.error(500, DataError("a bug in the server", hint="its terminal shows it; please report it"))
         response.headers.update(rating_guard.HEADERS)
         if isinstance(response, web.Response) and isinstance(response.body, bytes) and len(response.body) >= COMPRESSED:
             response.enable_compression()
@@ -109,7 +117,7 @@ class RatingApp:
     # Who rates
 
     async def _enter(self, request: web.Request) -> web.Response:
-        body = rating_input.parse(rating_input.Enter, await request.read())
+        body = rating_input.parse(rating_input.Enter, await _body(request))
         shown, key = rating_input.person(body.name)
         found = await self._do(lambda: self._store.enter(shown, key, body.session, body.take_over, time.time()))
 
@@ -125,19 +133,20 @@ class RatingApp:
                 for number, one in enumerate(self._sets)
             ]
 
-        told = {"session": found.session, "name": found.name, "known": found.known, "sets": await self._do(sets)}
+        store = await self._do(self._store.identity)
+        told = {"session": found.session, "name": found.name, "known": found.known, "store": store, "sets": await self._do(sets)}
         log.info("%s rates", found.name)
         return web.json_response(told)
 
     async def _leave(self, request: web.Request) -> web.Response:
-        rating_input.parse(rating_input.Leave, await request.read())
+        rating_input.parse(rating_input.Leave, await _body(request))
         who = await self._who(request)
         await self._do(lambda: self._store.leave(who.rater))
         return web.json_response({})
 
     async def _who(self, request: web.Request) -> Entered:
         session = request.headers.get("X-Session", "")
-        return await self._do(lambda: self._store.of_session(session))
+        return await self._do(lambda: self._store.of_session(session, time.time()))
 
     # What they see
 
@@ -160,7 +169,7 @@ class RatingApp:
         one = self._sets[number]
         done = sum(is_done(value.value) for value in values.values())
         pace = self._store.pace_s(who.rater, one.kind)
-        left = None if pace is None else round(pace * ACTIONS[one.kind] * (one.total - done))
+        left = None if pace is None else round(pace * (one.total - done))
         skipped = sum(value.value == SKIP for value in values.values())
         return {"done": done, "total": one.total, "skipped": skipped, "seconds_left": left}
 
@@ -232,7 +241,7 @@ class RatingApp:
     # What they say
 
     async def _rate(self, request: web.Request) -> web.Response:
-        body, who = rating_input.parse(rating_input.Rate, await request.read()), await self._who(request)
+        body, who = rating_input.parse(rating_input.Rate, await _body(request)), await self._who(request)
         one, subject = self._place(body.set, body.position)
         target = subject.key, body.answer
         if target not in self._targets[body.set]:
@@ -250,7 +259,7 @@ class RatingApp:
         return web.json_response(await self._do(save))
 
     async def _undo(self, request: web.Request) -> web.Response:
-        body, who = rating_input.parse(rating_input.Undo, await request.read()), await self._who(request)
+        body, who = rating_input.parse(rating_input.Undo, await _body(request)), await self._who(request)
         one = self._set(body.set)
 
         def undo() -> dict[str, Any]:
@@ -272,7 +281,7 @@ class RatingApp:
         rows = [
             rating_export.row(who.name, one, subject, answer, values[subject.key, answer.key])
             for subject in one.subjects
-            for answer in subject.answers
+            for answer in one.shown(subject, who.name.casefold())  # as the rater saw them: another order would tell models apart
             if (subject.key, answer.key) in values
         ]
         if request.match_info["form"] == "jsonl":

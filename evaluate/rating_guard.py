@@ -5,6 +5,7 @@ Knows nothing of ratings.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import secrets
 from urllib.parse import urlsplit
@@ -13,7 +14,6 @@ from aiohttp import web
 
 from self_instruct.errors import DataError, SelfInstructError
 
-COOKIE = "self-instruct-rating"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
@@ -53,17 +53,22 @@ def refused(request: web.Request, token: str | None) -> web.Response | None:
     origin = request.headers.get("Origin")
     site = request.headers.get("Sec-Fetch-Site", "none")
     foreign = request.path.startswith("/api/") and site not in ("same-origin", "none")
-    if foreign or (origin is not None and urlsplit(origin).netloc != host):
+    if foreign or (origin is not None and origin.partition("://")[2] != host):
         return error(403, DataError("this was sent by another site's page", hint="open the link that was printed"))
     if request.method == "POST" and request.content_type != "application/json":
         return error(415, DataError(f"JSON is asked for, not {request.content_type[:60]}"))
-    if token is None or _same(request.cookies.get(COOKIE, ""), token):
+    if token is None:
+        return None
+    # Cookies know no ports: each store has one of its own name. Lax: a link in a mail or a chat is another site's, too.
+    cookie = f"self-instruct-rating-{hashlib.sha256(token.encode()).hexdigest()[:8]}"
+    if _same(request.cookies.get(cookie, ""), token):
         return None
     if request.path == "/" and _same(request.query.get("token", ""), token):
         entered = web.Response(status=303, headers={"Location": "/"})  # the token isn't left in the browser's history
-        entered.set_cookie(COOKIE, token, httponly=True, samesite="Strict", path="/")
+        entered.set_cookie(cookie, token, httponly=True, samesite="Lax", path="/")
         return entered
-    return error(403, DataError("the token is missing or wrong", hint="open the whole link that was printed, with its token"))
+    why = DataError("the token is missing or wrong", hint="open the whole link that was printed, with its token")
+    return web.Response(status=403, text=f"{why.message}: {why.hint}") if request.path == "/" else error(403, why)
 
 
 def _same(one: str, other: str) -> bool:

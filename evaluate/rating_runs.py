@@ -69,4 +69,4 @@ def review(run: store.StoredRun, count: int | None, title: str) -> RatingSet | N
 
 def open_stores(runs: Sequence[store.StoredRun]) -> tuple[ratings.RatingStore, ...]:
     """The stores that are there. Raises DataError for a damaged one or one of another version."""
-    return tuple(ratings.RatingStore(file) for run in runs if (file := place(run.run)).is_file())
+    return tuple(ratings.RatingStore(file, read_only=True) for run in runs if (file := place(run.run)).is_file())

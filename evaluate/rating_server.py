@@ -44,7 +44,7 @@ async def serve(sets: Sequence[RatingSet], store: RatingStore, settings: RateSet
         if not own:
             log.warning(
                 "whoever has this link can rate; it travels as plain HTTP, which others on the network can read. "
-                "Behind a proxy with TLS, or through an SSH tunnel to 127.0.0.1, they can't"
+                "An SSH tunnel to 127.0.0.1 hides it"
             )
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):

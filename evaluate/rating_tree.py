@@ -18,7 +18,7 @@ from self_instruct.evaluate.report_numbers import percent, points
 from self_instruct.evaluate.store import StoredRun
 from self_instruct.records import LEVELS, Level, Rating, Review
 
-CONSENSUS = "people together"
+CONSENSUS = "people (median)"  # no rater can be called so
 
 
 class Kept:

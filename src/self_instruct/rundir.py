@@ -169,13 +169,13 @@ class StageFolder:
 
 @contextlib.contextmanager
 def finished_stage(path: Path) -> Iterator[dict[str, Any]]:
-    """The manifest of a finished stage's folder, which is locked meanwhile.
+    """The manifest of a finished stage's folder, which nobody writes meanwhile; others may read it, too.
 
     Raises RunFolderError where there is no such folder, it isn't finished, or another process is writing it.
     """
     if not (path / "config.json").is_file():
         raise RunFolderError(f"{path}: no run there", hint="name a run folder, such as runs/demo")
-    lock = _lock(path)
+    lock = _lock(path, shared=True)
     try:
         manifest = read_json(path / "manifest.json") if (path / "manifest.json").exists() else {}
         if manifest.get("status") != "finished":
@@ -196,10 +196,10 @@ def locked(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path, *, shared: bool = False) -> int:
     lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
         raise RunFolderError(

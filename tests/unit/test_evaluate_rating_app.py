@@ -220,6 +220,23 @@ def test_texts_arrive_as_texts_with_visible_signs_and_long_ones_in_parts(visit: 
     visit(script)
 
 
+def test_an_export_has_the_order_that_was_shown(visit: Any) -> None:
+    async def script(site: Site) -> None:
+        orders = []
+        for name in ("Ann", "Bob", "Cleo"):
+            await site.enter(name)
+            shown = [await site.told(site.get(f"/api/subject/0/{position}")) for position in range(4)]
+            for one in shown:
+                for place in range(len(one["answers"])):
+                    await site.rate(one["position"], place, "A", f"{name}-{one['position']}-{place}-x")
+            rows = [json.loads(line) for line in (await (await site.get("/api/export/0.jsonl")).text()).splitlines()]
+            orders.append([row["answer_key"] for row in rows])
+            assert orders[-1] == [answer["key"] for one in shown for answer in one["answers"]]
+        assert orders[0] != orders[1] or orders[1] != orders[2]
+
+    visit(script)
+
+
 def test_exports_hold_what_was_said_and_no_formula(visit: Any) -> None:
     async def script(site: Site) -> None:
         await site.enter()
@@ -314,6 +331,41 @@ def test_names_of_people_are_taken(visit: Any, name: str) -> None:
     visit(script)
 
 
+def test_a_broken_body_is_refused_with_the_policy(visit: Any) -> None:
+    async def script(site: Site) -> None:
+        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+        response = await site.client.post(f"{site.url}/api/enter", data=b"no gzip at all", headers=headers)
+        assert response.status == 400, await response.text()
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+
+    visit(script)
+
+
+def test_a_body_that_doesnt_come_is_not_waited_for(visit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("self_instruct.evaluate.rating_app.BODY_S", 0.1)
+
+    async def script(site: Site) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(site.url.rsplit(":", 1)[1]))
+        writer.write(
+            b"POST /api/enter HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+        )
+        assert b" 400 " in await asyncio.wait_for(reader.readline(), 5)
+        writer.close()
+
+    visit(script)
+
+
+def test_a_store_that_is_gone_confirms_nothing(visit: Any) -> None:
+    async def script(site: Site) -> None:
+        await site.enter()
+        shown = await site.told(site.get("/api/subject/0/0"))
+        site.store.path.unlink()
+        body = {"set": 0, "position": 0, "answer": shown["answers"][0]["key"], "value": "A", "nonce": "nonce-0001"}
+        assert "can't be written" in (await site.told(site.post("/api/rate", body), 503))["error"]
+
+    visit(script)
+
+
 def test_a_request_over_the_limit_is_refused(visit: Any) -> None:
     async def script(site: Site) -> None:
         refused = await site.told(site.post("/api/enter", {"name": "x" * LARGEST}), 413)
@@ -327,6 +379,7 @@ def test_a_request_over_the_limit_is_refused(visit: Any) -> None:
     [
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
         {"Host": "evil.example"},
@@ -391,7 +444,7 @@ def test_visitors_from_elsewhere_need_the_token(visit: Any) -> None:
         entered = await site.get("/?token=the-token")
         assert (entered.status, entered.headers["Location"]) == (303, "/")
         assert "HttpOnly" in entered.headers["Set-Cookie"]
-        assert "SameSite=Strict" in entered.headers["Set-Cookie"]
+        assert "SameSite=Lax" in entered.headers["Set-Cookie"]
         cookie = {"Cookie": entered.headers["Set-Cookie"].split(";")[0]}
         assert (await site.get("/", **cookie)).status == 200
         assert (await site.post("/api/enter", {"name": "Ann"}, **cookie)).status == 200

@@ -14,7 +14,7 @@ from rating_site import Server
 from sample_runs import evaluated, generated, items, manifest, stored_suite, superni_items, whole_corpus
 from self_instruct.evaluate import rating_runs, store
 from self_instruct.evaluate.rating_server import link
-from self_instruct.evaluate.ratings import FORMAT
+from self_instruct.evaluate.ratings_file import FORMAT
 from self_instruct.loading import REPOSITORY
 
 

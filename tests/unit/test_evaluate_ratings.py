@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from self_instruct.errors import DataError
-from self_instruct.evaluate.ratings import FORMAT, IN_USE_S, InUseError, NotEnteredError, RatingStore
+from self_instruct.errors import DataError, RunFolderError
+from self_instruct.evaluate.ratings import IN_USE_S, InUseError, NotEnteredError, RatingStore
+from self_instruct.evaluate.ratings_file import FORMAT, NotWrittenError
 from self_instruct.records import Rating, Review
 
 ONE, OTHER = ("s1", "a1"), ("s2", "a2")
@@ -112,12 +113,12 @@ def test_a_name_in_use_is_refused_until_it_is_quiet_left_or_taken_over(store: Ra
     second = store.enter("ann", "ann", None, True, 7.0)
     assert (second.name, second.rater) == ("Ann", first.rater)
     with pytest.raises(InUseError, match="in another window now"):
-        store.of_session(first.session)
-    assert store.of_session(second.session).rater == first.rater
+        store.of_session(first.session, 8.0)
+    assert store.of_session(second.session, 8.0).rater == first.rater
     third = store.enter("Ann", "ann", None, False, 7.0 + IN_USE_S)
     store.leave(third.rater)
     with pytest.raises(NotEnteredError):
-        store.of_session(third.session)
+        store.of_session(third.session, 5000.0)
     store.enter("Ann", "ann", None, False, 8.0 + IN_USE_S)
 
 
@@ -125,15 +126,88 @@ def test_a_name_in_use_is_refused_until_it_is_quiet_left_or_taken_over(store: Ra
 def test_an_invented_session_is_nobodys(store: RatingStore, session: str) -> None:
     enter(store)
     with pytest.raises(NotEnteredError):
-        store.of_session(session)
+        store.of_session(session, 0.0)
 
 
-def test_the_pace_leaves_pauses_out(store: RatingStore) -> None:
+def test_the_pace_counts_reading_and_leaves_pauses_out(store: RatingStore) -> None:
     ann = enter(store)
     assert store.pace_s(ann, "answers") is None
-    for number, time_s in enumerate([0.0, 4.0, 10.0, 5000.0, 5008.0]):
-        store.save(ann, "answers", (f"s{number}", "a"), "A", "", f"n{number}", time_s)
-    assert store.pace_s(ann, "answers") == 6.0
+    # Three instructions of two answers: 30 s of reading, then 2 s between the answers; once a pause.
+    times = [0.0, 2.0, 32.0, 34.0, 5000.0, 5002.0]
+    for number, time_s in enumerate(times):
+        store.save(ann, "answers", (f"s{number // 2}", f"a{number}"), "A", "", f"n{number}", time_s)
+    assert store.pace_s(ann, "answers") == pytest.approx((2 + 30 + 2 + 2) / 5)
+    # A review's three keys are one instance: 40 s each.
+    for number in range(30):
+        value = {"instruction": True, "input": True, "output": True, "format": None}
+        store.save(ann, "review", (f"s{number // 3}", "a"), value, "", f"r{number}", 40.0 * (number // 3) + number % 3)
+    assert store.pace_s(ann, "review") == pytest.approx(40, rel=0.02)
+
+
+def test_reading_is_being_there(store: RatingStore) -> None:
+    first = store.enter("Ann", "ann", None, False, 0.0)
+    store.of_session(first.session, IN_USE_S)
+    with pytest.raises(InUseError):
+        store.enter("Ann", "ann", None, False, IN_USE_S + 5)
+
+
+def test_a_nonce_is_of_one_action(store: RatingStore) -> None:
+    ann = enter(store)
+    store.save(ann, "answers", ONE, "A", "", "n1", 1.0)
+    for target, level, comment in ((OTHER, "A", ""), (ONE, "B", ""), (ONE, "A", "more")):
+        with pytest.raises(DataError, match="another action's"):
+            store.save(ann, "answers", target, level, comment, "n1", 2.0)
+    with pytest.raises(DataError, match="another action's"):
+        store.undo(ann, "answers", {ONE}, "n1", 3.0)
+    store.undo(ann, "answers", {ONE}, "u1", 3.0)
+    with pytest.raises(DataError, match="another action's"):
+        store.save(ann, "answers", ONE, "A", "", "u1", 4.0)
+    assert levels(store) == []
+
+
+def test_nothing_is_confirmed_into_a_store_that_was_deleted_or_replaced(store: RatingStore) -> None:
+    ann = enter(store)
+    aside = store.path.with_name("aside")
+    store.path.rename(aside)
+    with pytest.raises(NotWrittenError, match="deleted or replaced"):
+        store.save(ann, "answers", ONE, "A", "", "n1", 1.0)
+    RatingStore(store.path).close()
+    with pytest.raises(NotWrittenError, match="deleted or replaced"):
+        store.save(ann, "answers", ONE, "A", "", "n1", 1.0)
+
+
+def test_a_locked_store_is_said_to_be_held(store: RatingStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("self_instruct.evaluate.ratings_file.WAIT_S", 0.05)
+    other = RatingStore(store.path)
+    store.connection.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(NotWrittenError, match="locked"):
+        other.token()
+    store.connection.execute("COMMIT")
+    assert other.token() == store.token() != store.identity()
+
+
+def test_a_reader_needs_no_right_to_write(store: RatingStore) -> None:
+    ann = enter(store)
+    store.save(ann, "answers", ONE, "A", "", "n1", 1.0)
+    store.close()
+    reader = RatingStore(store.path, read_only=True)
+    assert levels(reader) == [("Ann", "a1", "A")]
+    with pytest.raises(NotWrittenError, match="readonly"):
+        reader.save(ann, "answers", ONE, "B", "", "n2", 2.0)
+    with pytest.raises(RunFolderError):
+        RatingStore(store.path.with_name("nothing.sqlite"), read_only=True)
+
+
+def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "ratings").write_text("mine")
+    with pytest.raises(RunFolderError, match="File exists"):
+        RatingStore(tmp_path / "ratings" / "ratings.sqlite")
+    assert (tmp_path / "ratings").read_text() == "mine"
+
+
+def test_nobody_else_may_read_the_token(store: RatingStore) -> None:
+    store.token()
+    assert store.path.stat().st_mode & 0o077 == 0
 
 
 def test_a_judge_is_replaced_as_a_whole(store: RatingStore) -> None:
@@ -180,7 +254,7 @@ def test_another_programs_database_and_a_file_that_is_none_are_refused(tmp_path:
         RatingStore(path)
     text = tmp_path / "notes.txt"
     text.write_text("no database, but rather long " * 100)
-    with pytest.raises(DataError, match="can't be read as a store of ratings"):
+    with pytest.raises(DataError, match="no store of ratings"):
         RatingStore(text)
     assert text.read_text().startswith("no database")
 
