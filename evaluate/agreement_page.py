@@ -23,7 +23,6 @@ from self_instruct.evaluate import (
     report_ratings,
     store,
 )
-from self_instruct.evaluate.ratings import QUESTIONS, Value
 
 FILES = ("agreement.json", "agreement.md", "ratings.csv", "ratings.jsonl", "reviews.csv", "reviews.jsonl")
 
@@ -56,27 +55,20 @@ def write(places: Sequence[Path], out: Path | None) -> str:
 
 
 def _rows(runs: Sequence[store.StoredRun], together: joined.Joined, seed: int) -> dict[str, list[dict[str, Any]]]:
-    """Every rating and review with its texts, and the models that gave the answer."""
+    """Every rating and review with its texts, and the models that gave the answer; skips and lone comments too."""
     kept = rating_tree.Kept(runs)
+    sets = [*rating_sets.of_answers(together.suites, seed)]
+    sets += [made for run in runs if (made := rating_runs.review(run, None, str(run.run))) is not None]
+    shown: dict[tuple[str, tuple[str, str]], tuple[rating_sets.RatingSet, rating_sets.Subject, rating_sets.AnswerText]] = {}
+    for one in sets:
+        for subject in one.subjects:
+            for answer in subject.answers:
+                shown.setdefault((one.kind, (subject.key, answer.key)), (one, subject, answer))
     found: dict[str, list[dict[str, Any]]] = {"ratings": [], "reviews": []}
-    by_target = {
-        (subject.key, answer.key): (one, subject, answer)
-        for one in rating_sets.of_answers(together.suites, seed)
-        for subject in one.subjects
-        for answer in subject.answers
-    }
-    for rating in kept.ratings:
-        if (rating.subject, rating.answer) in by_target:
-            one, subject, answer = by_target[rating.subject, rating.answer]
-            value = Value(value=rating.level, comment=rating.comment, time_s=rating.time_s)
-            row = rating_export.row(rating.rater, one, subject, answer, value)
-            found["ratings"].append(row | {"models": list(answer.models), "kind": kept.raters[rating.rater].kind})
-    corpora = [made for run in runs if (made := rating_runs.review(run, None, str(run.run))) is not None]
-    for review in kept.reviews:
-        for reviewed in corpora:
-            for subject in reviewed.subjects:
-                if (subject.key, subject.answers[0].key) == (review.subject, review.answer):
-                    said = {name: getattr(review, name) for name in (*QUESTIONS, "format")}
-                    value = Value(value=said, comment=review.comment, time_s=review.time_s)
-                    found["reviews"].append(rating_export.row(review.rater, reviewed, subject, subject.answers[0], value))
+    for (name, kind, target), value in kept.said.items():
+        if (kind, target) in shown:
+            row = rating_export.row(name, *shown[kind, target], value)
+            if kind == "answers":
+                row |= {"models": list(shown[kind, target][2].models), "kind": kept.raters[name].kind}
+            found["ratings" if kind == "answers" else "reviews"].append(row)
     return found

@@ -57,6 +57,9 @@ function kept(place, key) {
   }
 }
 
+/** Where something of this rater is kept. Another store's actions must not be sent to this one, though both have one address. */
+const own = (what) => `${what}-${me.store}-${me.name}`;
+
 // Elements
 
 function make(tag, properties = {}, ...children) {
@@ -163,7 +166,7 @@ function enqueue(path, body, more = {}) {
 }
 
 function keepQueue() {
-  if (me) keep("sessionStorage", `queue-${me.name}`, queue.length ? queue : null);
+  if (me) keep("sessionStorage", own("queue"), queue.length ? queue : null);
   showSaved();
 }
 
@@ -221,16 +224,16 @@ async function enter(name, session, takeOver) {
     }, 1500);
     const told = await call("/api/enter", { name, session, take_over: takeOver }).finally(() => clearTimeout(slow));
     $("entrance-problem").hidden = true;
-    me = { name: told.name, session: told.session };
+    me = { name: told.name, session: told.session, store: told.store };
     sets = told.sets;
     keep("sessionStorage", "me", me);
     keep("localStorage", "name", me.name);
-    queue = kept("sessionStorage", `queue-${me.name}`) ?? [];
+    queue = kept("sessionStorage", own("queue")) ?? [];
     confirmed = false;
     showSaved();
     pump();
     $("who").textContent = me.name;
-    const place = kept("sessionStorage", `place-${me.name}`);
+    const place = kept("sessionStorage", own("place"));
     if (place && sets.some((set) => set.id === place.set)) {
       try {
         return await open(place.set, place.position, place.answer);
@@ -321,7 +324,7 @@ async function leave() {
   await loaded; // no request of this session is to come after its end
   await call("/api/leave", {}, { wanted: () => me === rater });
   keep("sessionStorage", "me", null);
-  keep("sessionStorage", `place-${rater.name}`, null);
+  keep("sessionStorage", own("place"), null);
   goOut();
 }
 
@@ -334,7 +337,7 @@ async function chooseSet() {
   const wanted = () => view === mine;
   await flushed(wanted);
   try {
-    sets = (await call("/api/enter", { ...me, take_over: false }, { wanted })).sets;
+    sets = (await call("/api/enter", { name: me.name, session: me.session, take_over: false }, { wanted })).sets;
   } catch (error) {
     if (!(error instanceof InUse)) throw error;
     await takeBack(error.message);
@@ -345,7 +348,7 @@ async function chooseSet() {
 
 function listSets(heading) {
   [at, behind, ahead, view] = [null, null, null, Symbol("sets")];
-  keep("sessionStorage", `place-${me.name}`, null);
+  keep("sessionStorage", own("place"), null);
   show("sets");
   $("title").textContent = "";
   document.title = "Rating";
@@ -487,7 +490,7 @@ function finish(set) {
   if (at?.set === set && at.subject.position >= 0) behind = at;
   view = Symbol("end");
   at = { set, subject: { position: -1, of: set.subjects, answers: [] }, current: 0, shown: performance.now() };
-  keep("sessionStorage", `place-${me.name}`, null);
+  keep("sessionStorage", own("place"), null);
   show("end");
   $("title").textContent = set.title;
   showProgress(set.id, set.progress);
@@ -547,7 +550,7 @@ function draw(set, subject, key, said) {
   loading = false;
   at = { set, subject, current: 0, shown: performance.now() };
   const review = set.kind === "review";
-  const drafts = kept("sessionStorage", `drafts-${me.name}`) ?? {};
+  const drafts = kept("sessionStorage", own("drafts")) ?? {};
   const texts = [make("div", { className: "instruction" }, ...plain(subject.instruction, "instruction"))];
   if (subject.input) texts.push(given("Input", "", ...plain(subject.input, "input")));
   else if (review) texts.push(given("Input", "", make("div", { className: "text none", textContent: "No input." })));
@@ -659,7 +662,7 @@ function select(place, { follow = false } = {}) {
 function keepPlace() {
   const { set, subject, current } = at;
   const answer = subject.answers[current]?.key;
-  if (answer) keep("sessionStorage", `place-${me.name}`, { set: set.id, position: subject.position, answer });
+  if (answer) keep("sessionStorage", own("place"), { set: set.id, position: subject.position, answer });
 }
 
 /** The first answer from `from` on, going round, without a value; else, where skipped ones are gone through, the next of them. */
@@ -774,10 +777,10 @@ function undone() {
 const draftKey = (answer) => `${at.set.id}/${at.subject.position}/${answer.key}`;
 
 function keepDraft(answer) {
-  const drafts = kept("sessionStorage", `drafts-${me.name}`) ?? {};
+  const drafts = kept("sessionStorage", own("drafts")) ?? {};
   if (answer.draft === answer.comment) delete drafts[draftKey(answer)];
   else drafts[draftKey(answer)] = answer.draft;
-  keep("sessionStorage", `drafts-${me.name}`, Object.keys(drafts).length ? drafts : null);
+  keep("sessionStorage", own("drafts"), Object.keys(drafts).length ? drafts : null);
 }
 
 function keepDrafts() {
@@ -873,7 +876,7 @@ function does(what, work) {
 function stay(error) {
   if (error instanceof Gone) return;
   say(error.message);
-  if (!(error instanceof Refused)) throw error;
+  if (!(error instanceof Refused)) console.error(error);
 }
 
 function arrows(by) {
@@ -920,6 +923,7 @@ document.addEventListener("keydown", (event) => {
   if (key === "enter" && target.closest("button, summary, a")) return;
   const found = meaning(key, at.set.kind === "review");
   if (!found || (at.subject.position < 0 && found[0] !== "undo" && found[0] !== "help")) return;
+  if (found[0] === "arrows" && at.subject.answers.length < 2) return; // the page scrolls
   event.preventDefault();
   if (event.repeat && found[0] !== "arrows") return; // a key held down is pressed once
   if (found[0] === "help") help();
@@ -966,10 +970,32 @@ new ResizeObserver(() => {
   document.documentElement.style.setProperty("--bar", `${$("bar").offsetHeight}px`);
 }).observe($("bar"));
 
+// A tab that was duplicated has the session of the first: it must not rate beside it.
+
+const TABS_MS = 200;
+const tabs = "BroadcastChannel" in window ? new BroadcastChannel("rate") : null;
+
+function taken(session) {
+  if (!tabs) return Promise.resolve(false);
+  return new Promise((resolve) => {
+    const hear = ({ data }) => data.have === session && resolve(true);
+    tabs.addEventListener("message", hear);
+    tabs.postMessage({ who: session });
+    setTimeout(() => {
+      tabs.removeEventListener("message", hear);
+      resolve(false);
+    }, TABS_MS);
+  });
+}
+
+tabs?.addEventListener("message", ({ data }) => {
+  if (me && data.who === me.session) tabs.postMessage({ have: me.session });
+});
+
 // The start: a reload goes on where it was.
 
 showShortcuts();
 const last = kept("sessionStorage", "me");
 $("name").value = last?.name ?? kept("localStorage", "name") ?? "";
-if (last) enter(last.name, last.session, false);
+if (last) taken(last.session).then((there) => enter(last.name, there ? null : last.session, false));
 else show("entrance");

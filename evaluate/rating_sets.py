@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from self_instruct.evaluate.joined import JoinedSuite
 
 Kind = Literal["answers", "review"]
+KINDS: tuple[Kind, ...] = ("answers", "review")
 USER_ORIENTED = "user_oriented"  # what people rate: such a set's kind, and the name of the one that ships (`suites`)
 Target = tuple[str, str]  # the keys of a subject and of one of its answers
 

@@ -12,11 +12,11 @@ from typing import Any
 from self_instruct.evaluate import agreement, judge, rating_results, rating_runs, rating_sets
 from self_instruct.evaluate.intervals import Estimate
 from self_instruct.evaluate.joined import JoinedSuite
-from self_instruct.evaluate.rating_sets import RatingSet, Target
-from self_instruct.evaluate.ratings import QUESTIONS, Rater
+from self_instruct.evaluate.rating_sets import KINDS, Kind, RatingSet, Target
+from self_instruct.evaluate.ratings import QUESTIONS, Rater, Value, rating, review
 from self_instruct.evaluate.report_numbers import percent, points
 from self_instruct.evaluate.store import StoredRun
-from self_instruct.records import LEVELS, Level, Rating, Review
+from self_instruct.records import LEVELS, Level
 
 CONSENSUS = "people (median)"  # no rater can be called so
 
@@ -26,27 +26,24 @@ class Kept:
 
     def __init__(self, runs: Sequence[StoredRun]) -> None:
         self.raters: dict[str, Rater] = {}
-        ratings: dict[tuple[str, str, str], Rating] = {}
-        reviews: dict[tuple[str, str, str], Review] = {}
+        self.said: dict[tuple[str, Kind, Target], Value] = {}
         for store in rating_runs.open_stores(runs):
             try:
                 self.raters |= store.raters()
-                for rating in store.ratings():
-                    _keep(ratings, rating)
-                for review in store.reviews():
-                    _keep(reviews, review)
+                for kind in KINDS:
+                    for name, target, value in store.said(kind):
+                        key = name, kind, target
+                        if key not in self.said or self.said[key].time_s <= value.time_s:
+                            self.said[key] = value
             finally:
                 store.close()
-        self.ratings, self.reviews = tuple(ratings.values()), tuple(reviews.values())
+        levels = (rating(name, target, one) for (name, kind, target), one in self.said.items() if kind == "answers")
+        answers = (review(name, target, one) for (name, kind, target), one in self.said.items() if kind == "review")
+        self.ratings = tuple(made for made in levels if made is not None)
+        self.reviews = tuple(made for made in answers if made is not None)
 
     def is_person(self, name: str) -> bool:
         return self.raters[name].kind == "person"
-
-
-def _keep(kept: dict[tuple[str, str, str], Any], one: Rating | Review) -> None:
-    key = one.rater, one.subject, one.answer
-    if key not in kept or kept[key].time_s <= one.time_s:
-        kept[key] = one
 
 
 def build(runs: Sequence[StoredRun], labels: Sequence[str], suites: Sequence[JoinedSuite], seed: int) -> dict[str, Any]:
@@ -90,7 +87,7 @@ def set_tree(one: RatingSet, kept: Kept, seed: int, judged: Sequence[Mapping[str
                 "kind": kept.raters[name].kind,
                 "rated": len(levels[name]),
                 "counts": [sum(level == which for level in levels[name].values()) for which in LEVELS],
-                "longer": judge.length_effect([one], [rating for rating in kept.ratings if rating.rater == name]),
+                "longer": judge.length_effect([one], [one for one in kept.ratings if one.rater == name]),
             }
             for name in (*people, *judges)
         ],
@@ -113,7 +110,7 @@ def set_tree(one: RatingSet, kept: Kept, seed: int, judged: Sequence[Mapping[str
             {
                 "judge": name,
                 "warning": judge.family(kept.raters[name].facts["model"], judged),
-                **judge.summary(one, kept.raters[name].facts, [rating for rating in kept.ratings if rating.rater == name]),
+                **judge.summary(one, kept.raters[name].facts, [one for one in kept.ratings if one.rater == name]),
             }
             for name in judges
         ],

@@ -209,19 +209,11 @@ class RatingStore(StoreFile):
 
     def ratings(self) -> tuple[Rating, ...]:
         """What counts of every rater's levels, in the order of time."""
-        return tuple(
-            Rating(rater=name, subject=subject, answer=answer, level=one.value, comment=one.comment, time_s=one.time_s)
-            for name, (subject, answer), one in self.said("answers")
-            if one.value in LEVELS
-        )
+        return tuple(made for name, target, value in self.said("answers") if (made := rating(name, target, value)))
 
     def reviews(self) -> tuple[Review, ...]:
         """What counts of every rater's review, in the order of time."""
-        return tuple(
-            Review(rater=name, subject=subject, answer=answer, comment=one.comment, time_s=one.time_s, **one.value)
-            for name, (subject, answer), one in self.said("review")
-            if isinstance(one.value, dict)
-        )
+        return tuple(made for name, target, value in self.said("review") if (made := review(name, target, value)))
 
     def raters(self) -> Mapping[str, Rater]:
         """Everybody who has rated, by name."""
@@ -258,3 +250,19 @@ class RatingStore(StoreFile):
 
 def _value(row: Any) -> Value:
     return Value(value=json.loads(row["value"]), comment=row["comment"], time_s=row["time_s"])
+
+
+def rating(name: str, target: Target, one: Value) -> Rating | None:
+    """A value as a rating; None for a skip and a lone comment."""
+    if one.value not in LEVELS:
+        return None
+    subject, answer = target
+    return Rating(rater=name, subject=subject, answer=answer, level=one.value, comment=one.comment, time_s=one.time_s)
+
+
+def review(name: str, target: Target, one: Value) -> Review | None:
+    """A value as a review; None for a skip and a lone comment."""
+    if not isinstance(one.value, dict):
+        return None
+    subject, answer = target
+    return Review(rater=name, subject=subject, answer=answer, comment=one.comment, time_s=one.time_s, **one.value)

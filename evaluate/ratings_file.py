@@ -72,17 +72,18 @@ class StoreFile:
         return made
 
     def _open(self, read_only: bool) -> None:
-        # Looked at before anything is changed: another version's store, or another program's, stays as it is.
+        # Looked at before anything is changed: another version's store, or another program's, stays as it is. The tables first: they
+        # come with the version, and another process may be making them.
         try:
-            version = int(self.connection.execute("PRAGMA user_version").fetchone()[0])
+            tables = self._tables()
         except sqlite3.OperationalError:
             if not read_only or self.path.with_name(f"{self.path.name}-wal").exists():
                 raise
             # An archived run: in a folder that can't be written SQLite can't keep its lock file.
             self.connection.close()
             self.connection = self._connect("immutable=1")
-            version = int(self.connection.execute("PRAGMA user_version").fetchone()[0])
-        tables = self.connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            tables = self._tables()
+        version = int(self.connection.execute("PRAGMA user_version").fetchone()[0])
         if version != FORMAT and (version or tables or read_only):
             raise DataError(
                 f"{self.path}: a store of ratings of format {version}, this version of self-instruct reads {FORMAT}",
@@ -95,6 +96,9 @@ class StoreFile:
         self.connection.execute("PRAGMA foreign_keys=ON")
         if version != FORMAT:
             self._make()
+
+    def _tables(self) -> int:
+        return int(self.connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
 
     def _write_ahead(self) -> None:
         """SQLite doesn't wait for others who switch to the write-ahead log at the same moment."""

@@ -23,7 +23,8 @@ from self_instruct.records import EvalItem, Rating, Review
 pytestmark = pytest.mark.e2e
 
 MODELS = ("zephyr-base", "tuned-koala", "vicuna-third")
-VIEWS = [(1280, False), (1280, True), (360, False), (360, True), (320, False)]
+VIEWS = [(1280, False), (1280, True), (360, False), (360, True), (320, False), (740, False)]
+HIGH = {740: 360}  # a phone on its side
 COUNT = 8  # instructions
 LONG = "x" * 50_000
 HOSTILE = {
@@ -410,7 +411,7 @@ def seen(browser: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
     async def script(visit: Visit) -> None:
         tab = visit.tab
         for number, (width, dark) in enumerate(VIEWS):
-            await tab.show(width=width, dark=dark)
+            await tab.show(width=width, height=HIGH.get(width, 800), dark=dark)
             views = found["views"][width, dark] = {}
 
             async def look(name: str, views: dict[str, Any] = views, width: int = width, dark: bool = dark) -> None:
