@@ -62,13 +62,15 @@ class Pair:
 class Alpha:
     """Krippendorff's ordinal alpha (at most 1) of the `raters` who rated anything, on the `units` answers that two or more rated.
 
-    `missing`: some answer was not rated by all of them. No value where no answer was rated twice, or all got one level.
+    `missing`: some answer was not rated by all of them. `undefined` says
+    why there is no value or no interval.
     """
 
     raters: int
     units: int
     value: Estimate | None
     missing: bool
+    undefined: str = ""
 
 
 def pair(first: str, second: str, ratings: Mapping[str, Given], seed: int) -> Pair:
@@ -135,9 +137,11 @@ def alpha(ratings: Mapping[str, Given], seed: int) -> Alpha:
     places = _places([subject for subject, _ in units])
     pairs = np.zeros((places.max(initial=-1) + 1, K, K))
     np.add.at(pairs, places, coincidences(table))
-    value, *_ = _estimate(_alpha(table), "", _drawn(pairs, seed, "alpha"), alphas)
+    why = "one level alone was given" if len(units) else "no answer was rated by two"
+    value, what, reason = _estimate(_alpha(table), why, _drawn(pairs, seed, "alpha"), alphas)
     missing = any(sum(found) < len(raters) for found in counts.values())
-    return Alpha(raters=len(raters), units=len(units), value=value, missing=missing)
+    undefined = f"{what}, as {reason}" if what else ""
+    return Alpha(raters=len(raters), units=len(units), value=value, missing=missing, undefined=undefined)
 
 
 def self_agreement(orders: Sequence[Sequence[Level]]) -> tuple[float | None, float | None]:

@@ -23,6 +23,7 @@ from self_instruct.evaluate import (
     report_ratings,
     store,
 )
+from self_instruct.evaluate.rating_sets import AnswerText, RatingSet, Subject
 
 FILES = ("agreement.json", "agreement.md", "ratings.csv", "ratings.jsonl", "reviews.csv", "reviews.jsonl")
 
@@ -59,16 +60,23 @@ def _rows(runs: Sequence[store.StoredRun], together: joined.Joined, seed: int) -
     kept = rating_tree.Kept(runs)
     sets = [*rating_sets.of_answers(together.suites, seed)]
     sets += [made for run in runs if (made := rating_runs.review(run, None, str(run.run))) is not None]
-    shown: dict[tuple[str, tuple[str, str]], tuple[rating_sets.RatingSet, rating_sets.Subject, rating_sets.AnswerText]] = {}
+    shown: dict[tuple[str, tuple[str, str]], tuple[RatingSet, Subject, AnswerText]] = {}
     for one in sets:
         for subject in one.subjects:
             for answer in subject.answers:
                 shown.setdefault((one.kind, (subject.key, answer.key)), (one, subject, answer))
     found: dict[str, list[dict[str, Any]]] = {"ratings": [], "reviews": []}
     for (name, kind, target), value in kept.said.items():
-        if (kind, target) in shown:
-            row = rating_export.row(name, *shown[kind, target], value)
-            if kind == "answers":
-                row |= {"models": list(shown[kind, target][2].models), "kind": kept.raters[name].kind}
-            found["ratings" if kind == "answers" else "reviews"].append(row)
+        one, subject, answer = shown.get((kind, target)) or _gone(kind, target)
+        row = rating_export.row(name, one, subject, answer, value)
+        if kind == "answers":
+            row |= {"models": list(answer.models), "kind": kept.raters[name].kind}
+        found["ratings" if kind == "answers" else "reviews"].append(row)
     return found
+
+
+def _gone(kind: rating_sets.Kind, target: rating_sets.Target) -> tuple[RatingSet, Subject, AnswerText]:
+    """What stands for texts that the runs don't have (any more)."""
+    answer = AnswerText(key=target[1], text="", models=())
+    subject = Subject(key=target[0], item="", instruction="", input="", references=(), answers=(answer,))
+    return RatingSet(kind=kind, suite="", title="not in these runs", seed=0, models=(), subjects=(subject,)), subject, answer

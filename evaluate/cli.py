@@ -178,6 +178,7 @@ def rate(argv: Sequence[str]) -> int:
     for one in sets:
         log.info("%s: %d instructions, %d answers to rate", one.title, len(one.subjects), one.total)
     kept = ratings.RatingStore(rating_runs.place(runs[0].run))
+    kept.put_note("review", str(settings.evaluate.rate.review))
     try:
         asyncio.run(rating_server.serve(sets, kept, settings.evaluate.rate))
         told = {"stage": "evaluate", "store": str(kept.path), "ratings": len(kept.ratings()), "reviews": len(kept.reviews())}
@@ -199,6 +200,7 @@ def judge_answers(argv: Sequence[str]) -> int:
     judging = given.model if named is None else given.model.model_copy(update={"name": named, "revision": None})
     settings = given.model_copy(update={"model": judging})
 
+    from self_instruct import hardware
     from self_instruct.evaluate import judge, rating_runs, ratings, store
     from self_instruct.models import described, load_tokenizer, resolve
 
@@ -209,7 +211,8 @@ def judge_answers(argv: Sequence[str]) -> int:
         log.warning("%s", warning)
     tokenizer = None if judging.engine == "scripted" else load_tokenizer(model.path)
     place = rating_runs.place(runs[0].run)
-    folder = place.with_name(f"judge-{model.fingerprint[:12]}-{judging.engine}")
+    dtype = hardware.choose_dtype(judging.dtype)[0]
+    folder = place.with_name(f"judge-{model.fingerprint[:12]}-{judging.engine}-{dtype}")
     with rundir.locked(folder):
         judged = asyncio.run(_judge(sets, tokenizer, model, settings, folder))
         kept = ratings.RatingStore(place)

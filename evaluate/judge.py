@@ -30,8 +30,21 @@ from self_instruct.models import Model, described, title
 from self_instruct.records import LEVELS, Completion, Level, Rating, Request, Sampling
 from self_instruct.settings_evaluate import JudgeSettings
 
-NO_FAMILY = {"meta"}  # a maker's name before that of its models
-GENERAL = {"", "model", "merged", "checkpoint", "snapshot"}  # folders' names that tell no family
+# By parts of names, as publishers give them. The first words of other names are compared.
+FAMILIES = (
+    "llama", "qwen", "mistral", "gemma", "phi", "smollm", "olmo", "deepseek", "falcon", "granite", "gpt-oss", "gpt2", "gpt-neo",
+    "pythia", "bloom", "mpt", "yi-", "glm", "internlm", "command", "t5", "stablelm", "nemotron", "ernie", "minicpm",
+)  # fmt: skip
+ALIASES = {
+    "mixtral": "mistral",
+    "ministral": "mistral",
+    "magistral": "mistral",
+    "qwq": "qwen",
+    "vicuna": "llama",
+    "alpaca": "llama",
+}
+# Words of folders' names that tell no family.
+GENERAL = {"model", "merged", "checkpoint", "snapshot", "final", "adapter", "base", "tuned", "instruct", "chat", "meta"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,7 +135,7 @@ async def judge(
     """
     plan = build_requests(sets, tokenizer, settings=settings, seed=seed, context=context)
     completions = await predict.collect(journal, engine, plan.requests, {})
-    name = f"{JUDGE}{title(model)}"
+    name = _name(model, scripted)
     told: dict[str, Any] = {}
     ratings = []
     for question in plan.questions:
@@ -150,10 +163,10 @@ async def judge(
 
 
 def _name(model: Model, scripted: bool) -> str:
-    """The judge's as a rater. Folders of different models may be called alike."""
+    """The judge's as a rater. Folders of different models may be called alike, and a hub's model has revisions."""
     if scripted:
         return f"{JUDGE}scripted"
-    return f"{JUDGE}{title(model)}" + (f" {model.fingerprint[:6]}" if model.source == "local" else "")
+    return f"{JUDGE}{title(model)}" + ("" if model.source == "embedded" else f" {model.fingerprint[:6]}")
 
 
 def _work(completions: Iterable[Completion]) -> dict[str, Any]:
@@ -181,25 +194,33 @@ def verdict(completions: Sequence[Completion]) -> Verdict:
 
 
 def family(judge: Mapping[str, Any], judged: Sequence[Mapping[str, Any]]) -> str | None:
-    """A warning where the judge is a judged model, or of one family by the leading letters of their names; both as
-    `models.described`."""
+    """A warning where the judge is a judged model, or of one family as names and architectures tell; both as `models.described`."""
     why = "it may favour what it would have written itself"
     for one in judged:
         if one["fingerprint"] == judge["fingerprint"]:
             return f"the judge, {judge['title']}, is the model whose answers it judges, or that model's base: {why}"
-    own = _family(judge)
     for one in judged:
-        if own and _family(one) == own:
-            return f"the judge, {judge['title']}, and {one['title']}, whose answers it judges, are of one family: {why}"
+        if shared := _families(judge) & _families(one):
+            names = f"the judge, {judge['title']}, and {one['title']}, whose answers it judges"
+            return f"{names}, are of one family ({', '.join(sorted(shared))}): {why}"
     return None
 
 
-def _family(model: Mapping[str, Any]) -> str | None:
-    """The first letters in the last part of a name: `qwen` of Qwen/Qwen3-8B; none where they tell nothing."""
-    last = str(model["title"]).rstrip("/").rsplit("/", 1)[-1]
-    words = [word for word in re.findall(r"[^\W\d_]+", last.casefold()) if word not in NO_FAMILY]
-    found = words[0] if words else ""
-    return None if found in GENERAL or len(found) < 2 else found
+def _families(model: Mapping[str, Any]) -> set[str]:
+    """The families that a model's name or architecture names (a distilled model has two); where it has none of the known ones, the
+    name's own first word."""
+    name = str(model["title"]).casefold()
+    last = name.rstrip("/").rsplit("/", 1)[-1]
+    # Many families have Llama's architecture.
+    built = re.match(r"[A-Za-z]+", str(model.get("architecture", "")).replace("ForCausalLM", ""))
+    shape = built[0].casefold() if built else ""
+    found = {family for family in FAMILIES if family in last}
+    found |= {family for family in FAMILIES if family in shape and family != "llama"}
+    found |= {of for alias, of in ALIASES.items() if alias in last or alias in shape}
+    if found:
+        return found
+    words = [word for word in re.findall(r"[^\W\d_]+", last) if len(word) > 3 and word not in GENERAL]
+    return set(words[:1])
 
 
 def summary(one: RatingSet, facts: Mapping[str, Any], ratings: Sequence[Rating]) -> dict[str, Any]:

@@ -100,9 +100,10 @@ def load_heads(path: Path | None = None) -> tuple[str, ...]:
 
 
 def orders(count: int, seed: int) -> tuple[Order, ...]:
-    """So many different orders of the levels: best first, worst first, then others drawn by the seed. The first ones are the same
-    for every count, so that asking in more orders later asks only what is new."""
-    found: list[Order] = [LEVELS, LEVELS[::-1]]
+    """So many different orders of the levels: those of `SHOWN_ORDERS`, in whose four every level stands once in every place, so
+    that a judge that follows places alone votes for all alike; then others drawn by the seed. The first ones are the same for every
+    count, so that asking in more orders later asks only what is new."""
+    found: list[Order] = list(SHOWN_ORDERS)
     rest = [order for order in permutations(LEVELS) if order not in found]
     for number in range(len(found) + 1, count + 1):
         found.append(rest.pop(generator(seed, "evaluate", "judge", number).randrange(len(rest))))
@@ -163,8 +164,9 @@ class Asking:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """What the judge may answer, in the order of LEVELS. A chat template ends in a line break, plain text in a colon."""
-        return LEVELS if self.form == "chat" else tuple(f" {level}" for level in LEVELS)
+        """What the judge may answer, in the order of LEVELS, with a space where the prompt ends in a word or a colon."""
+        end = self.prompt(Item(**dict.fromkeys(FIELDS, "")), LEVELS)[-1]
+        return LEVELS if end.isspace() or end == ">" else tuple(f" {level}" for level in LEVELS)
 
     def prompt(self, item: Item, order: Sequence[Level]) -> str:
         """The whole prompt; `item` as `fitted` gives it."""

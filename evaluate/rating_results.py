@@ -17,6 +17,7 @@ from self_instruct.evaluate.rating_sets import RatingSet, Target
 from self_instruct.evaluate.ratings import QUESTIONS
 from self_instruct.records import LEVELS, Level, Rating, Review
 
+FORMATS = ("right", "partly", "wrong")
 PEOPLE = "people"  # as a source of levels, beside the judges
 Levels = Mapping[Target, Level]  # by subject and answer
 
@@ -136,14 +137,14 @@ def review(one: RatingSet, given: Iterable[Review]) -> Reviewed:
     targets = one.targets
     mine = [said for said in given if (said.subject, said.answer) in targets]
     said: dict[str, dict[Target, list[bool]]] = {question: {} for question in QUESTIONS}
-    formats: dict[Target, str] = {}
+    formats: dict[Target, list[int]] = {}
     for single in mine:
         target = single.subject, single.answer
         for question in QUESTIONS:
             if (answer := getattr(single, question)) is not None:
                 said[question].setdefault(target, []).append(answer)
         if single.format is not None:
-            formats[target] = single.format  # the last word counts
+            formats.setdefault(target, []).append(FORMATS.index(single.format))
     verdicts = {
         question: {target: 2 * sum(answers) > len(answers) for target, answers in found.items()} for question, found in said.items()
     }
@@ -154,7 +155,10 @@ def review(one: RatingSet, given: Iterable[Review]) -> Reviewed:
         reviewed=len({(single.subject, single.answer) for single in mine}),
         reviewers=tuple(dict.fromkeys(single.rater for single in mine)),
         yes={name: (part, of, wilson(part, of) if of else None) for name, (part, of) in counted.items()},
-        formats={name: sum(given == name for given in formats.values()) for name in ("right", "partly", "wrong")},
+        # Of several answers the median, the worse of two in the middle, as with levels.
+        formats={
+            name: sum(sorted(given)[len(given) // 2] == place for given in formats.values()) for place, name in enumerate(FORMATS)
+        },
     )
 
 

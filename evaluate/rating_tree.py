@@ -6,10 +6,11 @@ Knows neither pages nor blocks. What nobody rated isn't in it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from self_instruct.evaluate import agreement, judge, rating_results, rating_runs, rating_sets
+from self_instruct.evaluate import agreement, judge, paper, rating_results, rating_runs, rating_sets
 from self_instruct.evaluate.intervals import Estimate
 from self_instruct.evaluate.joined import JoinedSuite
 from self_instruct.evaluate.rating_sets import KINDS, Kind, RatingSet, Target
@@ -27,12 +28,17 @@ class Kept:
     def __init__(self, runs: Sequence[StoredRun]) -> None:
         self.raters: dict[str, Rater] = {}
         self.said: dict[tuple[str, Kind, Target], Value] = {}
+        self.drawn = 0  # instructions that reviewers were given of a corpus, at most
+        people: dict[str, str] = {}  # who writes a name in another case is no other person
         for store in rating_runs.open_stores(runs):
             try:
-                self.raters |= store.raters()
+                self.drawn = max(self.drawn, int(store.note("review") or 0))
+                for name, rater in store.raters().items():
+                    shown = people.setdefault(name.casefold(), name)
+                    self.raters[shown] = _joined(self.raters[shown], rater) if shown in self.raters else rater
                 for kind in KINDS:
                     for name, target, value in store.said(kind):
-                        key = name, kind, target
+                        key = people[name.casefold()], kind, target
                         if key not in self.said or self.said[key].time_s <= value.time_s:
                             self.said[key] = value
             finally:
@@ -46,19 +52,33 @@ class Kept:
         return self.raters[name].kind == "person"
 
 
+def _joined(one: Rater, other: Rater) -> Rater:
+    """A rater of two stores. What a judge's facts tell by answer is needed of both."""
+    answers = {**one.facts.get("answers", {}), **other.facts.get("answers", {})}
+    return replace(other, facts={**other.facts, "answers": answers} if answers else other.facts)
+
+
 def build(runs: Sequence[StoredRun], labels: Sequence[str], suites: Sequence[JoinedSuite], seed: int) -> dict[str, Any]:
     """`sets`: the user-oriented sets that somebody rated; `reviews`: the corpora that somebody reviewed. Raises DataError for a
     store that can't be read."""
     kept = Kept(runs)
-    sets = [one for one in rating_sets.of_answers(suites, seed) if rating_results.by_rater(kept.ratings, one)]
+    every = rating_sets.of_answers(suites, seed)
+    sets = [one for one in every if rating_results.by_rater(kept.ratings, one)]
+    corpora: list[RatingSet] = []
+    for label, run in zip(labels, runs, strict=True):
+        made = rating_runs.review(run, None, label) if kept.reviews else None
+        if made is not None and all(made.subjects != other.subjects for other in corpora):
+            corpora.append(made)
+    shown = set().union(*(one.targets for one in every))
+    reviewed = set().union(*(one.targets for one in corpora))
     return {
         "sets": [set_tree(one, kept, seed, [run.model for run in runs]) for one in sets],
-        "reviews": [
-            tree
-            for label, run in zip(labels, runs, strict=True)
-            if kept.reviews and (one := rating_runs.review(run, None, label)) is not None
-            if (tree := _review(one, kept, seed)) is not None
-        ],
+        "reviews": [tree for one in corpora if (tree := _review(one, kept, seed)) is not None],
+        # What was said of texts that these runs don't have (any more).
+        "elsewhere": {
+            "ratings": sum((one.subject, one.answer) not in shown for one in kept.ratings),
+            "reviews": sum((one.subject, one.answer) not in reviewed for one in kept.reviews),
+        },
     }
 
 
@@ -165,7 +185,8 @@ def _pair(one: agreement.Pair) -> dict[str, Any]:
 
 
 def _alpha(one: agreement.Alpha) -> dict[str, Any]:
-    return {"raters": one.raters, "answers": one.units, "missing": one.missing, "value": rounded(one.value)}
+    told = {name: getattr(one, name) for name in ("raters", "missing", "undefined")}
+    return {**told, "answers": one.units, "value": rounded(one.value)}
 
 
 def _review(one: RatingSet, kept: Kept, seed: int) -> dict[str, Any] | None:
@@ -182,7 +203,7 @@ def _review(one: RatingSet, kept: Kept, seed: int) -> dict[str, Any] | None:
                 pairs.append({**told, "same_percent": _percent(same), "kappa": rounded(kappa)})
     return {
         "run": one.title,
-        "instances": one.total,
+        "instances": min(one.total, max(found.reviewed, kept.drawn or paper.QUALITY_SAMPLE)),
         "reviewed": found.reviewed,
         "reviewers": list(found.reviewers),
         "yes": {name: {"yes": part, "of": of, "percent": _percent(share)} for name, (part, of, share) in found.yes.items()},

@@ -227,25 +227,30 @@ class RatingStore(StoreFile):
         return int(self.connection.execute("SELECT count(*) FROM actions").fetchone()[0])
 
     def put_judge(self, name: str, facts: Mapping[str, Any], ratings: Sequence[Rating]) -> None:
-        """Keep a judge's ratings in the stead of those it gave before, all or none."""
+        """Keep a judge's ratings in the stead of those it gave of the same answers before, all or none; those of others stay.
+
+        `facts["answers"]` are by answer, and stay with them.
+        """
         assert name.startswith(JUDGE), name
-        now = max((rating.time_s for rating in ratings), default=0.0)
+        now = max((one.time_s for one in ratings), default=0.0)
         with self.transaction():
+            row = self.connection.execute("SELECT id, facts FROM raters WHERE key = ?", (name,)).fetchone()
+            before = json.loads(row["facts"]) if row else {}
+            whole = json.dumps({**facts, "answers": {**before.get("answers", {}), **facts.get("answers", {})}})
             self.connection.execute(
                 "INSERT INTO raters (key, name, kind, facts, seen_s) VALUES (?, ?, 'judge', ?, ?) "
                 "ON CONFLICT (key) DO UPDATE SET facts = excluded.facts, seen_s = excluded.seen_s",
-                (name, name, json.dumps(facts), now),
+                (name, name, whole, now),
             )
             rater = self.connection.execute("SELECT id FROM raters WHERE key = ?", (name,)).fetchone()["id"]
-            self.connection.execute("DELETE FROM actions WHERE rater = ?", (rater,))
-            self.connection.executemany(
-                "INSERT INTO actions (rater, kind, subject, answer, value, comment, time_s, nonce) "
-                "VALUES (?, 'answers', ?, ?, ?, ?, ?, ?)",
-                [
-                    (rater, one.subject, one.answer, json.dumps(one.level), one.comment, one.time_s, str(number))
-                    for number, one in enumerate(ratings)
-                ],
-            )
+            for one in ratings:
+                target = one.subject, one.answer
+                self.connection.execute("DELETE FROM actions WHERE rater = ? AND subject = ? AND answer = ?", (rater, *target))
+                self.connection.execute(
+                    "INSERT INTO actions (rater, kind, subject, answer, value, comment, time_s, nonce) "
+                    "VALUES (?, 'answers', ?, ?, ?, ?, ?, ?)",
+                    (rater, *target, json.dumps(one.level), one.comment, one.time_s, "-".join(target)),
+                )
 
 
 def _value(row: Any) -> Value:

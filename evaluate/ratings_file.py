@@ -28,7 +28,7 @@ CREATE TABLE actions (
   nonce TEXT NOT NULL, undoes INTEGER UNIQUE REFERENCES actions(id), UNIQUE (rater, nonce)
 );
 CREATE INDEX by_rater ON actions (rater, kind, subject, answer, id);
-CREATE TABLE secrets (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
 
@@ -72,8 +72,8 @@ class StoreFile:
         return made
 
     def _open(self, read_only: bool) -> None:
-        # Looked at before anything is changed: another version's store, or another program's, stays as it is. The tables first: they
-        # come with the version, and another process may be making them.
+        # Looked at before anything is changed: another version's store, or another program's, stays as it is. The tables first:
+        # they come with the version, and another process may be making them.
         try:
             tables = self._tables()
         except sqlite3.OperationalError:
@@ -149,8 +149,18 @@ class StoreFile:
     def secret(self, name: str) -> str:
         """A random text of this store, drawn when it is first asked for."""
         with self.transaction():
-            self.connection.execute("INSERT OR IGNORE INTO secrets VALUES (?, ?)", (name, secrets.token_urlsafe(24)))
-            return str(self.connection.execute("SELECT value FROM secrets WHERE name = ?", (name,)).fetchone()[0])
+            self.connection.execute("INSERT OR IGNORE INTO notes VALUES (?, ?)", (name, secrets.token_urlsafe(24)))
+            return str(self.connection.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()[0])
+
+    def note(self, name: str) -> str | None:
+        """What was noted, None where nothing was."""
+        row = self.connection.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def put_note(self, name: str, value: str) -> None:
+        """Note something in the stead of what was noted under this name."""
+        with self.transaction():
+            self.connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
 
     def close(self) -> None:
         self.connection.close()

@@ -130,7 +130,7 @@ def assemble(runs: Sequence[store.StoredRun], examples: int) -> dict[str, Any]:
 def ratings(runs: Sequence[store.StoredRun], labels: Sequence[str], together: joined.Joined, seed: int) -> dict[str, Any]:
     """What people and judges said (`rating_tree.build`); nothing where nobody said anything."""
     if not any(rating_runs.place(run.run).is_file() for run in runs):
-        return {"sets": [], "reviews": []}
+        return {"sets": [], "reviews": [], "elsewhere": {"ratings": 0, "reviews": 0}}
     from self_instruct.evaluate import rating_tree  # with scikit-learn and scipy, a second or two
 
     return rating_tree.build(runs, labels, together.suites, seed)

@@ -32,6 +32,10 @@ def agreement(ratings: Tree, theirs: Tree) -> list[Block]:
             rows.append((title, pair["kind"], number(pair["answers"]), maybe(pair["same_percent"], 1), *values))
             details.append(_confusion(title, pair))
             details += [Paragraph(text=f"{title}: {why}.") for why in pair["undefined"]]
+    told = [f"{number(count)} {what}" for what, count in ratings["elsewhere"].items() if count]
+    if told:
+        text = f"{' and '.join(told)} are about texts that aren't in these runs (any more), and don't count here."
+        blocks.append(Notice(kind="warning", text=text))
     if len(rows) == 1:
         why = "Fewer than two raters have rated the same answers: nothing to compare."
         return [*blocks, Paragraph(text=why), *_judges(ratings), *_lengths(ratings)]
@@ -48,10 +52,11 @@ def agreement(ratings: Tree, theirs: Tree) -> list[Block]:
     for one in ratings["sets"]:
         if alpha := one["alpha"]:
             missing = ", some answers rated by some of them only" if alpha["missing"] else ""
+            why = f" ({alpha['undefined']})" if alpha["undefined"] else ""
             blocks.append(
                 Paragraph(
                     text=f"{one['title']}: Krippendorff's alpha (ordinal) of {alpha['raters']} people on "
-                    f"{number(alpha['answers'])} answers{missing}: {maybe(alpha['value'], 3)}."
+                    f"{number(alpha['answers'])} answers{missing}: {maybe(alpha['value'], 3)}{why}."
                 )
             )
     blocks += [*_judges(ratings), *_lengths(ratings)]
@@ -64,7 +69,13 @@ def _judges(ratings: Tree) -> list[Block]:
     if not judges:
         return []
     blocks: list[Block] = [Heading(level=3, text="The judges")]
-    agreed = {(one["name"], name) for one in ratings["sets"] for pair in one["pairs"] for name in (pair["first"], pair["second"])}
+    agreed = {
+        (one["name"], name)
+        for one in ratings["sets"]
+        for pair in one["pairs"]
+        if pair["kind"] == "people and judge" and pair["answers"]
+        for name in (pair["first"], pair["second"])
+    }
     for one, judge in judges:
         if judge["scripted"]:
             text = f"{judge['judge']} is the scripted engine, a fake for tests: its levels say nothing."
@@ -103,7 +114,7 @@ def _judges(ratings: Tree) -> list[Block]:
     )
     blocks.append(
         Table(
-            head=("judge", "requests' answers, tokens", "prefix cache hits, %", "seconds"),
+            head=("judge", "requests' answers, tokens", "prefix cache hits, %", "seconds, all sessions"),
             rows=tuple(
                 (judge["judge"], number(judge["output_tokens"]), number(judge["hit_rate_percent"], 1), number(judge["seconds"], 1))
                 for judge in {judge["judge"]: judge for _, judge in judges}.values()

@@ -23,7 +23,7 @@ def figure_6(ratings: Tree, theirs: Tree) -> list[Block]:
     """People's and judges' levels of every model, beside the paper's."""
     rated = [(row["model"], *row["counts"]) for row in theirs["figure_6"]]
     ours = [
-        (_label(model["model"], source, one, ratings), *model["counts"])
+        (_label(model, source, one, ratings), *model["counts"])
         for one in ratings["sets"]
         for source in one["sources"]
         for model in source["models"]
@@ -73,20 +73,30 @@ def figure_6(ratings: Tree, theirs: Tree) -> list[Block]:
 
 
 def _who(ratings: Tree) -> str:
-    people = [rater for one in ratings["sets"] for rater in one["raters"] if rater["kind"] == "person"]
-    if not people:
+    told: list[str] = []
+    names: set[str] = set()
+    for one in ratings["sets"]:
+        people = [rater for rater in one["raters"] if rater["kind"] == "person"]
+        if people:
+            which = f"{one['title']}: " if len(ratings["sets"]) > 1 else ""
+            counts = ", ".join(f"{rater['rater']} {number(rater['rated'])}" for rater in people)
+            told.append(f"{which}{counts} of {number(one['answers'])} answers")
+            names |= {rater["rater"] for rater in people}
+    if not told:
         return f"Nobody has rated this run's answers ({HOW}); their ROUGE-L above is a proxy."
-    told = ", ".join(f"{rater['rater']} {number(rater['rated'])}" for rater in people)
-    several = " Where several people rated an answer, their median counts, the worse of two." if len(people) > 1 else ""
-    return f"Rated by people: {told} answers.{several}"
+    several = " Where several people rated an answer, their median counts, the worse of two." if len(names) > 1 else ""
+    return f"Rated by people: {'; '.join(told)}.{several}"
 
 
-def _label(model: str, source: Tree, one: Tree, ratings: Tree) -> str:
-    """A bar's name, short: judges by their places where there are several."""
+def _label(model: Tree, source: Tree, one: Tree, ratings: Tree) -> str:
+    """A bar's name, short: judges by their places where there are several, and how many of how many where not all are rated."""
     judges = [other["source"] for other in one["sources"] if other["source"] != PEOPLE]
-    which = f" by judge {judges.index(source['source']) + 1}" if source["source"] != PEOPLE and len(judges) > 1 else ""
-    label = model if source["source"] == PEOPLE else f"{model}, judged{which}"
-    return f"{label}, {one['title']}" if len(ratings["sets"]) > 1 else label
+    label = str(model["model"])
+    if source["source"] != PEOPLE:
+        label += ", judged" + (f" by judge {judges.index(source['source']) + 1}" if len(judges) > 1 else "")
+    if len(ratings["sets"]) > 1:
+        label += f", {one['title']}"
+    return label if model["rated"] == model["of"] else f"{label} ({model['rated']} of {model['of']})"
 
 
 def _source(source: Tree) -> str:

@@ -36,6 +36,8 @@ def chat_prompt(tokenizer: Any, text: str) -> str:
             f"model.name: the chat template of its tokenizer refuses a user's message: {first:.200}",
             hint="name another model, or ask it by plain completion",
         ) from None
+    if prompt.rstrip().endswith("<think>"):  # a template that opens a block of thinking all the same: it is closed, empty
+        prompt = f"{prompt.rstrip()}\n\n</think>\n\n"
     begin = getattr(tokenizer, "bos_token", None)
     return prompt.removeprefix(begin) if begin and _adds(tokenizer) else prompt
 

@@ -58,8 +58,8 @@ class JudgeSettings(Section):
     ] = "auto"
     orders: Annotated[
         int,
-        runtime("So many orders of the four levels are asked about each answer, and their majority counts (ours).", ge=1, le=24),
-    ] = 3
+        runtime("Orders of the four levels in which each answer is asked about; their majority counts (ours).", ge=1, le=24),
+    ] = 4
 
 
 class EvaluateSettings(Section):

@@ -23,6 +23,7 @@ from self_instruct.records import LEVELS, Level
 pytestmark = pytest.mark.filterwarnings("error")
 
 STATISTICS = ("same", "kappa", "weighted", "binary", "spearman")
+NOBODY, ALIKE = "no value, as no answer was rated by two", "no value, as one level alone was given"
 WORDS = ("equal levels", "kappa", "quadratic kappa", "kappa of A or B", "Spearman")
 
 # 20 answers to 20 instructions; rows: the first's levels A to D, columns: the second's. Both have 5, 4, 5 and 6 of them.
@@ -328,12 +329,12 @@ def test_alpha_has_an_interval_over_instructions() -> None:
 @pytest.mark.parametrize(
     "ratings, expected",
     [
-        ({}, Alpha(raters=0, units=0, value=None, missing=False)),
-        ({"ann": given("ABCD")}, Alpha(raters=1, units=0, value=None, missing=False)),
-        ({"ann": given("AB.."), "ben": given("..CD")}, Alpha(raters=2, units=0, value=None, missing=True)),
-        ({"ann": given("BBB"), "ben": given("BBB")}, Alpha(raters=2, units=3, value=None, missing=False)),
+        ({}, Alpha(raters=0, units=0, value=None, missing=False, undefined=NOBODY)),
+        ({"ann": given("ABCD")}, Alpha(raters=1, units=0, value=None, missing=False, undefined=NOBODY)),
+        ({"ann": given("AB.."), "ben": given("..CD")}, Alpha(raters=2, units=0, value=None, missing=True, undefined=NOBODY)),
+        ({"ann": given("BBB"), "ben": given("BBB")}, Alpha(raters=2, units=3, value=None, missing=False, undefined=ALIKE)),
         # The C was rated once: what was rated twice is all of one level.
-        ({"ann": given("BBC"), "ben": given("BB.")}, Alpha(raters=2, units=2, value=None, missing=True)),
+        ({"ann": given("BBC"), "ben": given("BB.")}, Alpha(raters=2, units=2, value=None, missing=True, undefined=ALIKE)),
     ],
 )
 def test_alpha_without_a_value(ratings: Mapping[str, Mapping[Target, Level]], expected: Alpha) -> None:

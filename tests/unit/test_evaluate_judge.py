@@ -321,7 +321,7 @@ def test_facts_and_ratings(tmp_path: Path) -> None:
     engine = Scoring(by_answer, cached=80)
     found = judged(one, engine, tmp_path)
     third = "".join(orders(3, 7)[2])
-    assert found.name == "judge some/Judge-1B" and engine.closed
+    assert found.name == "judge scripted" and engine.closed
     levels = f"DA{third[-1]}"
     tie = len(set(levels)) == 3
     assert found.facts["orders"] == ["ABCD", "DCBA", third]
@@ -407,6 +407,11 @@ def model(title: str, fingerprint: str = "other") -> dict[str, str]:
         ("Meta-X", "Meta-Y", False),
         ("runs/a/model", "runs/b/model", False),
         ("123", "456", False),
+        ("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", "Qwen/Qwen2.5-7B", True),
+        ("mistralai/Mixtral-8x7B-v0.1", "mistralai/Mistral-7B-v0.3", True),
+        ("a/my-model", "b/my-other", False),
+        ("The-Foo", "The-Bar", False),
+        ("openai/gpt-oss-20b", "openai-community/gpt2", False),
     ],
 )
 def test_one_family_is_warned_of(one: str, other: str, related: bool) -> None:
@@ -420,6 +425,22 @@ def test_the_judged_model_itself_is_warned_of_whatever_its_name() -> None:
     found = judge.family(described(MODEL), [model("a/b"), model("renamed", "f0")])
     assert found is not None and "the model whose answers it judges" in found
     assert judge.family(described(MODEL), []) is None
+
+
+def test_a_local_judge_is_of_its_architectures_family_unless_many_have_that() -> None:
+    def local(title: str, architecture: str) -> dict[str, str]:
+        return {"title": title, "reference": title, "source": "local", "fingerprint": title, "architecture": architecture}
+
+    qwen = local("Qwen3-8B", "Qwen3ForCausalLM")
+    assert judge.family(local("final", "Qwen3ForCausalLM"), [qwen]) is not None
+    assert judge.family(local("final", "LlamaForCausalLM"), [local("Llama-3.2-1B", "LlamaForCausalLM")]) is None
+
+
+def test_a_judge_that_follows_places_alone_is_tied_throughout() -> None:
+    every = orders(4, 42)
+    assert {frozenset(order) for order in every} == {frozenset(LEVELS)}
+    for place in range(4):
+        assert {order[place] for order in every} == set(LEVELS)
 
 
 def test_a_judges_title(tmp_path: Path) -> None:

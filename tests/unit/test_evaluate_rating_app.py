@@ -17,11 +17,13 @@ from aiohttp.test_utils import TestServer
 from sample_runs import evaluated, items, stored_suite
 from self_instruct.evaluate import rating_runs, store
 from self_instruct.evaluate.corpora import Corpus
+from self_instruct.evaluate.judge_prompt import DEFINITIONS
 from self_instruct.evaluate.rating_app import LARGEST, RatingApp
 from self_instruct.evaluate.rating_guard import is_own
 from self_instruct.evaluate.rating_input import SHOWN
 from self_instruct.evaluate.rating_sets import of_corpus
 from self_instruct.evaluate.ratings import RatingStore
+from self_instruct.loading import shipped
 from self_instruct.records import EvalItem, Instance
 
 MODELS = ("base-qwen", "tuned-qwen", "other-llama")
@@ -423,6 +425,13 @@ def test_a_path_is_looked_up_and_never_opened(visit: Any, place: str) -> None:
         assert (await site.get(place)).status == 404
 
     visit(script)
+
+
+def test_the_definitions_are_the_judges_and_the_methods() -> None:
+    page = shipped("evaluate/rate.html").read_text(encoding="utf-8")
+    for level, words in DEFINITIONS.items():
+        assert f'aria-label="{level}: {words}"' in page
+        assert page.count(f">{words}<") == 2, words  # on its button and in the help
 
 
 def test_every_answer_carries_the_policy(visit: Any) -> None:

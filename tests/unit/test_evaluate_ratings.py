@@ -210,16 +210,22 @@ def test_nobody_else_may_read_the_token(store: RatingStore) -> None:
     assert store.path.stat().st_mode & 0o077 == 0
 
 
-def test_a_judge_is_replaced_as_a_whole(store: RatingStore) -> None:
+def test_a_judges_ratings_replace_those_of_the_same_answers(store: RatingStore) -> None:
     ann = enter(store)
     store.save(ann, "answers", ONE, "A", "", "n1", 1.0)
     old = [Rating(rater="judge x", subject=f"s{n}", answer="a", level="B", comment="", time_s=2.0) for n in range(3)]
-    store.put_judge("judge x", {"orders": [1]}, old)
-    store.put_judge("judge x", {"orders": [2]}, old[:1])
-    assert levels(store) == [("Ann", "a1", "A"), ("judge x", "a", "B")]
+    store.put_judge("judge x", {"orders": [1], "answers": {"s0 a": 1, "s1 a": 1}}, old)
+    new = Rating(rater="judge x", subject="s1", answer="a", level="D", comment="", time_s=3.0)
+    store.put_judge("judge x", {"orders": [2], "answers": {"s1 a": 2}}, [new])
+    assert [(one.rater, one.subject, one.level) for one in store.ratings()] == [
+        ("Ann", "s1", "A"),
+        ("judge x", "s0", "B"),
+        ("judge x", "s2", "B"),
+        ("judge x", "s1", "D"),
+    ]
     assert [(one.name, one.kind, one.facts) for one in store.raters().values()] == [
         ("Ann", "person", {}),
-        ("judge x", "judge", {"orders": [2]}),
+        ("judge x", "judge", {"orders": [2], "answers": {"s0 a": 1, "s1 a": 2}}),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def of(subject: Subject, model: str) -> str:
 def rate(run: Path, levels: dict[str, dict[str, str]], reviews: dict[str, list[tuple[bool, bool, bool]]] | None = None) -> None:
     """`levels` by rater and model: a letter for each instruction in the set's order, `-` for none."""
     stored = [store.read(run)]
-    answers, review = rating_runs.load(stored, 200)
+    answers, *rest = rating_runs.load(stored, 200)
     kept = RatingStore(rating_runs.place(run))
     for name in {**levels, **(reviews or {})}:
         rater = kept.enter(name, name.casefold(), None, True, 0.0).rater
@@ -50,7 +51,7 @@ def rate(run: Path, levels: dict[str, dict[str, str]], reviews: dict[str, list[t
                     kept.save(rater, "answers", (subject.key, of(subject, model)), level, "", f"{model}-{place}", float(place))
         for place, said in enumerate((reviews or {}).get(name, [])):
             value = dict(zip(("instruction", "input", "output"), said, strict=True)) | {"format": "right"}
-            kept.save(rater, "review", target(review, place), value, "", f"review-{place}", float(place))
+            kept.save(rater, "review", target(rest[0], place), value, "", f"review-{place}", float(place))
     kept.close()
 
 
@@ -65,7 +66,7 @@ def written(run: Path) -> tuple[dict[str, Any], str]:
 
 def test_a_run_that_nobody_rated_says_so(run: Path) -> None:
     tree, text = written(run)
-    assert tree["ratings"] == {"sets": [], "reviews": []}
+    assert tree["ratings"] == {"sets": [], "reviews": [], "elsewhere": {"ratings": 0, "reviews": 0}}
     assert "Nobody has rated this run's answers" in text
     assert "Nobody has reviewed these data" in text
     assert "Fewer than two raters have rated the same answers" in text
@@ -121,7 +122,7 @@ def test_a_scripted_judge_is_a_rater_and_said_to_be_scripted(run: Path, capsys: 
     rate(run, {"Ann": {"base": "DDDDDDDD", "tuned": "ABABABAB"}})
     assert cli.main(["judge", str(run), "--set", "model.engine=scripted"]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (told["ratings"], told["requests"]) == (2 * ITEMS, 2 * ITEMS * 3)
+    assert (told["ratings"], told["requests"]) == (2 * ITEMS, 2 * ITEMS * 4)
     tree, text = written(run)
     (one,) = tree["ratings"]["sets"]
     assert [source["source"] for source in one["sources"]] == ["people", told["judge"]]
@@ -130,9 +131,9 @@ def test_a_scripted_judge_is_a_rater_and_said_to_be_scripted(run: Path, capsys: 
     assert judge["scripted"] and (judge["answers"], judge["of"]) == (16, 16)
     assert "a fake for tests: its levels say nothing" in text
     journals = list(rating_runs.place(run).parent.glob("judge-*/completions.jsonl"))
-    assert [len(path.read_text().splitlines()) for path in journals] == [48]
+    assert [len(path.read_text().splitlines()) for path in journals] == [64]
     assert cli.main(["judge", str(run), "--set", "model.engine=scripted"]) == 0  # nothing is asked again
-    assert [len(path.read_text().splitlines()) for path in journals] == [48]
+    assert [len(path.read_text().splitlines()) for path in journals] == [64]
     assert len(written(run)[0]["ratings"]["sets"][0]["sources"]) == 2
 
 
@@ -185,6 +186,81 @@ def test_ratings_of_one_run_count_for_another_that_gives_the_same_answers(run: P
     tree = report.assemble([store.read(again), store.read(run)], 0)
     (one,) = tree["ratings"]["sets"]
     assert {model["model"]: model["rated"] for model in one["sources"][0]["models"]} == {"base": 4, "third": 0, "tuned": 0}
+
+
+def test_ratings_of_answers_that_are_gone_are_counted_and_exported(run: Path, tmp_path: Path) -> None:
+    rate(run, {"Ann": {"base": "ABCD"}})
+    (run / "evaluate" / "results").rename(tmp_path / "old")
+    evaluated(run, [stored_suite(items(ITEMS), lambda name, item: f"{name} says something else", MODELS)], MODELS)
+    tree, text = written(run)
+    assert tree["ratings"]["elsewhere"] == {"ratings": 4, "reviews": 0}
+    assert "4 ratings are about texts that aren't in these runs (any more)" in text
+    agreement_page.write([run], tmp_path / "out")
+    rows = [json.loads(line) for line in (tmp_path / "out" / "ratings.jsonl").read_text().splitlines()]
+    assert [(row["level"], row["models"], row["set"]) for row in rows] == [(level, [], "not in these runs") for level in "ABCD"]
+
+
+def test_skips_and_lone_comments_are_in_the_export_and_nowhere_else(run: Path, tmp_path: Path) -> None:
+    answers, _ = rating_runs.load([store.read(run)], 200)
+    kept = RatingStore(rating_runs.place(run))
+    rater = kept.enter("Ann", "ann", None, True, 0.0).rater
+    for place, (value, comment) in enumerate([("skip", "broken"), (None, "odd"), ("A", "")]):
+        subject = answers.subjects[place]
+        kept.save(rater, "answers", (subject.key, of(subject, "base")), value, comment, f"nonce-{place}", float(place))
+    kept.close()
+    agreement_page.write([run], tmp_path / "out")
+    rows = [json.loads(line) for line in (tmp_path / "out" / "ratings.jsonl").read_text().splitlines()]
+    assert [(row["level"], row["skipped"], row["comment"]) for row in rows] == [
+        (None, True, "broken"),
+        (None, False, "odd"),
+        ("A", False, ""),
+    ]
+    tree, _ = written(run)
+    assert [rater["rated"] for rater in tree["ratings"]["sets"][0]["raters"]] == [1]
+
+
+def test_two_runs_that_were_judged_apart_are_reported_together(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = evaluated(tmp_path / "again", [stored_suite(items(ITEMS), answer, ("base", "third"))], ("base", "third"))
+    for one in (run, again):
+        assert cli.main(["judge", str(one), "--set", "model.engine=scripted"]) == 0
+    (one,) = report.assemble([store.read(run), store.read(again)], 0)["ratings"]["sets"]
+    assert [(judge["judge"], judge["answers"], judge["of"]) for judge in one["judges"]] == [("judge scripted", 24, 24)]
+    rate(run, {"ann": {"base": "AB"}})
+    rate(again, {"ANN": {"third": "CD"}})  # the same person
+    (one,) = report.assemble([store.read(run), store.read(again)], 0)["ratings"]["sets"]
+    assert [(rater["rater"], rater["rated"]) for rater in one["raters"] if rater["kind"] == "person"] == [("ann", 4)]
+
+
+def test_a_review_says_of_how_many_that_were_drawn(run: Path) -> None:
+    rate(run, {}, {"Ann": [(True, True, True)]})
+    kept = RatingStore(rating_runs.place(run))
+    kept.put_note("review", "3")
+    kept.close()
+    assert written(run)[0]["ratings"]["reviews"][0]["instances"] == 3
+
+
+def test_a_persons_verdict_comes_first_from_twenty_instructions_on(tmp_path: Path) -> None:
+    made = evaluated(tmp_path / "run", [stored_suite(items(24), answer, MODELS)], MODELS)
+    generated(made)
+    whole_corpus(made)
+    rate(made, {"Ann": {"base": "D" * 24, "tuned": "A" * 20 + "DDDD"}})
+    text = written(made)[1]
+    assert text.index("rated by a person: tuned better than base on 20, as good on 4, worse on 0 of 24") < text.index(
+        "ROUGE-L of tuned"
+    )
+    assert "> **Better.** **User-oriented instructions**, rated by a person" in text
+
+
+def test_a_judge_beside_another_judge_alone_is_doubted(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli.main(["judge", str(run), "--set", "model.engine=scripted"]) == 0
+    kept = RatingStore(rating_runs.place(run))
+    facts = dict(kept.raters()["judge scripted"].facts)
+    ratings = [dataclasses.replace(one, rater="judge other") for one in kept.ratings()]
+    kept.put_judge("judge other", facts, ratings)
+    kept.close()
+    assert written(run)[1].count("nobody has rated the same answers") == 2
 
 
 def test_the_same_ratings_give_the_same_bytes(run: Path) -> None:
