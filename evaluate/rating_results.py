@@ -38,7 +38,8 @@ class Rated:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
     """`model` against `base` on the instructions for which both are rated: how often its level is better, the same and worse, and
-    the difference of the shares of A or B in points, with a bootstrap over the instructions."""
+    differences in points, with a bootstrap over the instructions: `net`, the share of better ones less that of worse ones, and
+    `a_or_b`, of the shares of A or B. No interval where every draw is the same."""
 
     model: str
     base: str
@@ -46,6 +47,7 @@ class Compared:
     better: int
     same: int
     worse: int
+    net: Estimate
     a_or_b: Estimate
 
 
@@ -115,9 +117,14 @@ def compare(one: RatingSet, levels: Levels, seed: int) -> tuple[Compared, ...]:
                 pairs.append((LEVELS.index(low), LEVELS.index(high)))
         if not pairs:
             continue
-        values = np.where(np.array(pairs).T < 2, 100.0, 0.0)  # (2 models, subjects): A or B
+        places = np.array(pairs)  # (subjects, 2 models)
+        acceptable = np.where(places < 2, 100.0, 0.0)  # A or B
+        values = np.stack([100.0 * np.sign(places[:, 0] - places[:, 1]), acceptable[:, 1] - acceptable[:, 0]])  # (2, subjects)
         drawn = bootstrap(values, range(len(pairs)), seed, "ratings", one.suite)
-        difference = None if drawn is None else drawn.means[1] - drawn.means[0]
+        net, a_or_b = (
+            interval(float(row.mean()), None if drawn is None or np.ptp(draws) < 1e-12 else draws)
+            for row, draws in zip(values, values if drawn is None else drawn.means, strict=True)
+        )
         found.append(
             Compared(
                 model=model,
@@ -126,7 +133,8 @@ def compare(one: RatingSet, levels: Levels, seed: int) -> tuple[Compared, ...]:
                 better=sum(high < low for low, high in pairs),
                 same=sum(high == low for low, high in pairs),
                 worse=sum(high > low for low, high in pairs),
-                a_or_b=interval(float(values[1].mean() - values[0].mean()), difference),
+                net=net,
+                a_or_b=a_or_b,
             )
         )
     return tuple(found)

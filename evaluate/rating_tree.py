@@ -168,7 +168,7 @@ def _rated(one: rating_results.Rated) -> dict[str, Any]:
 
 def _compared(one: rating_results.Compared) -> dict[str, Any]:
     told = {name: getattr(one, name) for name in ("model", "base", "subjects", "better", "same", "worse")}
-    return {**told, "a_or_b_points": points(one.a_or_b)}
+    return {**told, "net_points": points(one.net), "a_or_b_points": points(one.a_or_b)}
 
 
 def _pair(one: agreement.Pair) -> dict[str, Any]:

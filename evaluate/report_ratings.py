@@ -127,18 +127,19 @@ def verdicts(ratings: Tree) -> list[Block]:
 
 
 def _verdict(one: Tree, source: Tree, pair: Tree) -> Notice:
-    change = pair["a_or_b_points"]
+    change = pair["net_points"]
     lead: tuple[Span, ...] = (
         Strong(one["title"]),
         f", rated by {_source(source)}: {pair['model']} better than {pair['base']} on {number(pair['better'])}, as good on "
-        f"{number(pair['same'])}, worse on {number(pair['worse'])} of {number(pair['subjects'])} instructions; A or B: ",
+        f"{number(pair['same'])}, worse on {number(pair['worse'])} of {number(pair['subjects'])} instructions: ",
         Strong(shown_difference(change)),
-        " points. ",
+        f" points; A or B: {shown_difference(pair['a_or_b_points'])}. ",
     )
     if pair["subjects"] < VERDICT_TASKS:
         return Notice(kind="neutral", text=(*lead, f"{number(pair['subjects'])} instructions are too few for a verdict."))
-    if change["low"] <= 0 <= change["high"]:
-        return Notice(kind="neutral", text=(*lead, "The interval includes 0: undecided."))
+    if change["low"] is None or change["low"] <= 0 <= change["high"]:
+        why = "It is the same in every draw" if change["low"] is None else "The interval includes 0"
+        return Notice(kind="neutral", text=(*lead, f"{why}: undecided."))
     return Notice(kind="good" if change["low"] > 0 else "bad", text=(*lead, "The interval leaves out 0."))
 
 
@@ -149,6 +150,7 @@ def _comparisons(one: Tree) -> list[Block]:
             pair["base"],
             _source(source),
             *(number(pair[name]) for name in ("better", "same", "worse", "subjects")),
+            shown_difference(pair["net_points"]),
             shown_difference(pair["a_or_b_points"]),
         )
         for source in one["sources"]
@@ -158,12 +160,22 @@ def _comparisons(one: Tree) -> list[Block]:
         return []
     return [
         Table(
-            head=("model", "against", "rated by", "better", "same level", "worse", "instructions", "A or B, points"),
+            head=(
+                "model",
+                "against",
+                "rated by",
+                "better",
+                "same level",
+                "worse",
+                "instructions",
+                "net, points",
+                "A or B, points",
+            ),
             rows=tuple(rows),
             left=3,
             caption=f"{one['title']}: levels of two models' answers to the same instruction",
-            note="Instructions of which both answers are rated. The difference of the shares of A or B, [95 % interval] by a "
-            "bootstrap over the instructions.",
+            note="Instructions of which both answers are rated. The share of better ones less that of worse ones, and the "
+            "difference of the shares of A or B; [95 % interval] by a bootstrap over the instructions.",
         )
     ]
 

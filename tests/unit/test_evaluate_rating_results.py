@@ -115,6 +115,7 @@ def test_a_comparison_counts_the_instructions_with_both(rated: RatingSet) -> Non
     (one,) = (pair for pair in rating_results.compare(rated, levels, 42) if (pair.base, pair.model) == ("base", "tuned"))
     assert (one.subjects, one.better, one.same, one.worse) == (4, 2, 1, 1)
     assert one.a_or_b.value == pytest.approx(100 * (3 - 2) / 4)
+    assert one.net.value == pytest.approx(100 * (2 - 1) / 4)
     assert one.a_or_b.low is not None and one.a_or_b.low <= 25 <= (one.a_or_b.high or 0)
 
 

@@ -243,13 +243,10 @@ def test_a_review_says_of_how_many_that_were_drawn(run: Path) -> None:
 
 def test_a_persons_verdict_comes_first_from_twenty_instructions_on(tmp_path: Path) -> None:
     made = evaluated(tmp_path / "run", [stored_suite(items(24), answer, MODELS)], MODELS)
-    generated(made)
-    whole_corpus(made)
     rate(made, {"Ann": {"base": "D" * 24, "tuned": "A" * 20 + "DDDD"}})
     text = written(made)[1]
-    assert text.index("rated by a person: tuned better than base on 20, as good on 4, worse on 0 of 24") < text.index(
-        "ROUGE-L of tuned"
-    )
+    said = "rated by a person: tuned better than base on 20, as good on 4, worse on 0 of 24 instructions: **+83.33"
+    assert text.index(said) < text.index("ROUGE-L of tuned")
     assert "> **Better.** **User-oriented instructions**, rated by a person" in text
 
 
