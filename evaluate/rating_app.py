@@ -24,7 +24,12 @@ from self_instruct.runlog import log
 
 LARGEST = 32 * 1024  # bytes of a request
 BODY_S = 10.0  # in which it must have come
-FILES = {"/": ("rate.html", "text/html"), "/rate.js": ("rate.js", "text/javascript"), "/rate.css": ("rate.css", "text/css")}
+SCRIPTS = ("rate.js", "rate_entry.js", "rate_link.js", "rate_state.js", "rate_view.js", "rate_ways.js")
+FILES = {
+    "/": ("rate.html", "text/html"),
+    "/rate.css": ("rate.css", "text/css"),
+    **{f"/{name}": (name, "text/javascript") for name in SCRIPTS},
+}
 COMPRESSED = 1_024  # bytes from which on an answer is
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

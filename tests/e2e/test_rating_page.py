@@ -17,6 +17,7 @@ from browser import CONTRAST, Page, page
 from rating_site import Server
 from sample_runs import evaluated, generated, items, stored_suite, whole_corpus
 from self_instruct.evaluate import rating_runs
+from self_instruct.evaluate.rating_app import FILES
 from self_instruct.evaluate.ratings import RatingStore
 from self_instruct.records import EvalItem, Rating, Review
 
@@ -271,7 +272,7 @@ def test_hostile_texts_stay_text_and_no_model_is_named(browser: str, server: Ser
         assert no_request_left(tab, server)
         got = await tab.run("got.join(' ') + document.documentElement.outerHTML")
         assert "to task_3" in got
-        for name in ("", "rate.js", "rate.css"):
+        for name in (place[1:] for place in FILES):
             with urllib.request.urlopen(f"{server.url}/{name}") as response:
                 got += response.read().decode()
         assert not any(model in got for model in MODELS)

@@ -18,7 +18,7 @@ from sample_runs import evaluated, items, stored_suite
 from self_instruct.evaluate import rating_runs, store
 from self_instruct.evaluate.corpora import Corpus
 from self_instruct.evaluate.judge_prompt import DEFINITIONS
-from self_instruct.evaluate.rating_app import LARGEST, RatingApp
+from self_instruct.evaluate.rating_app import FILES, LARGEST, RatingApp
 from self_instruct.evaluate.rating_guard import is_own
 from self_instruct.evaluate.rating_input import SHOWN
 from self_instruct.evaluate.rating_sets import of_corpus
@@ -123,9 +123,7 @@ def test_no_models_name_reaches_the_browser(visit: Any) -> None:
         for position in range(4):
             await site.rate(position, 0, "A", f"nonce-{position:04d}")
         places = [
-            "/",
-            "/rate.js",
-            "/rate.css",
+            *FILES,
             "/api/next/0",
             "/api/next/1",
             "/api/export/0.jsonl",
