@@ -6,6 +6,7 @@ page is made of the tree alone: all three files hold the same numbers.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,17 +55,23 @@ def write_runs(runs: Sequence[Path], place: Path, examples: int | None) -> Path:
 
 
 def _write(runs: Sequence[store.StoredRun], place: Path, examples: int | None) -> Path:
+    with rundir.new_folder(place) as aside:
+        for name, text in files(runs, place, examples).items():
+            rundir.write_text(aside / name, text)
+    return place / "report.html"
+
+
+def files(runs: Sequence[store.StoredRun], place: Path, examples: int | None) -> dict[str, str]:
+    """The texts of all files of the report that lies, or will lie, in `place`, by their names; where its runs lie is told from there."""
     if examples is None:
         examples = int(runs[0].manifest["settings"]["evaluate.examples"]["value"])
-    tree = assemble(runs, examples)
+    tree = assemble(runs, examples) | {"examples_each": examples, "folders": [os.path.relpath(run.run, place) for run in runs]}
     blocks = render(tree)
-    with rundir.new_folder(place) as aside:
-        for figure in figures_of(blocks):
-            rundir.write_text(aside / f"{figure.name}.svg", figure.svg)
-        rundir.write_json(aside / "report.json", tree)
-        rundir.write_text(aside / "report.md", document_markdown.render(blocks))
-        rundir.write_text(aside / "report.html", document_html.render(tree["title"], blocks))
-    return place / "report.html"
+    return {f"{figure.name}.svg": figure.svg for figure in figures_of(blocks)} | {
+        "report.json": rundir.json_text(tree),
+        "report.md": document_markdown.render(blocks),
+        "report.html": document_html.render(tree["title"], blocks),
+    }
 
 
 def figures_of(blocks: Sequence[Block]) -> list[Figure]:

@@ -76,6 +76,9 @@ FREE = sorted(
         "generate.max_words",
         "train.data",
         "train.weights",
+        "reproduce.rows",
+        "reproduce.only",
+        "reproduce.sizes",
     }
 )
 

@@ -70,7 +70,11 @@ def _yaml_section(dotted: str, kind: type[BaseModel]) -> str:
     lines = [*([""] if depth == 0 else []), *_comment(_first_line(kind), "  " * depth), f"{'  ' * depth}{dotted.split('.')[-1]}:"]
     for name, info in kind.model_fields.items():
         if not is_section(info):
-            lines += [*_comment(str(info.description), indent), f"{indent}{name}: {_value(info.default)}"]
+            lines += _comment(str(info.description), indent)
+            if _of_sections(info.default):  # a line for each
+                lines += [f"{indent}{name}:", *(f"{indent}  - {_value(one)}" for one in info.default)]
+            else:
+                lines.append(f"{indent}{name}: {_value(info.default)}")
     return "\n".join(lines) + "\n"
 
 
@@ -92,13 +96,20 @@ def _page_section(dotted: str, kind: type[BaseModel]) -> str:
 def _row(dotted: str, info: FieldInfo) -> str:
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
     kind = "runtime" if extra.get("runtime") else "place" if "reads" in extra else "shaping"
-    cells = [f"`{dotted}`", f"`{_value(info.default)}`", takes(info), str(info.description), kind]
+    names = tuple(one.name for one in info.default) if _of_sections(info.default) else info.default
+    cells = [f"`{dotted}`", f"`{_value(names)}`", takes(info), str(info.description), kind]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
+def _of_sections(value: Any) -> bool:
+    return isinstance(value, tuple) and any(isinstance(one, BaseModel) for one in value)
+
+
 def _value(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json", exclude_defaults=True)
     plain = list(value) if isinstance(value, tuple) else value
-    return str(yaml.safe_dump(plain, default_flow_style=True, width=2**20, allow_unicode=True)).split("\n")[0]
+    return str(yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=2**20, allow_unicode=True)).split("\n")[0]
 
 
 def takes(info: FieldInfo) -> str:
@@ -117,7 +128,11 @@ def _kind(kind: Any) -> str:
     if typing.get_origin(kind) is typing.Literal:
         return " or ".join(f"`{choice}`" for choice in typing.get_args(kind))
     if typing.get_origin(kind) is tuple:
-        return "list of texts"
+        item = typing.get_args(kind)[0]
+        if isinstance(item, type) and issubclass(item, BaseModel):
+            return "list of mappings"
+        whole = int in (item, *typing.get_args(item))
+        return f"list of {'whole numbers' if whole else 'numbers' if float in (item, *typing.get_args(item)) else 'texts'}"
     return {bool: "`true` or `false`", int: "whole number", float: "number", str: "text"}[kind]
 
 

@@ -25,7 +25,14 @@ _MALFORMED = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 with two changes: 1e-4 is a number (as in YAML 1.2), and a date is text (a folder may be named so)."""
+    """YAML 1.1 with three changes: 1e-4 is a number (as in YAML 1.2), a date is text (a folder may be named so), and no key stands
+    twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        made = super().construct_mapping(node, deep=deep)
+        if len(made) < len(node.value):
+            raise yaml.constructor.ConstructorError(None, None, "a key stands twice", node.start_mark)
+        return made
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -195,16 +202,27 @@ def _tree(flat: dict[str, Any]) -> dict[str, Any]:
         here = tree
         for section in sections:
             here = here.setdefault(section, {})
-        here[last] = tuple(value) if isinstance(value, list) else value
+        here[last] = _tuples(value)
     return tree
 
 
+def _tuples(value: Any) -> Any:
+    """YAML's lists as the settings have them, also inside of rows."""
+    if isinstance(value, list | tuple):
+        return tuple(_tuples(one) for one in value)
+    return {name: _tuples(one) for name, one in value.items()} if isinstance(value, dict) else value
+
+
 def _explain(error: ValidationError, flat: dict[str, Any], origins: dict[str, str]) -> ConfigError:
-    first = error.errors()[0]
+    found_errors = error.errors()
+    # An unknown name, which is misspelt, tells more than the right one's absence.
+    first = next((one for one in found_errors if one["type"] == "extra_forbidden"), found_errors[0])
     # A check of several settings together names the one to change itself, since pydantic knows only the section.
     parts = [str(part) for part in first["loc"]] if "key" not in first.get("ctx", {}) else first["ctx"]["key"].split(".")
     dotted = next((".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in fields()), ".".join(parts))
     found = flat[dotted] if dotted in flat else fields()[dotted].default
     where = origins.get(dotted, "default")
     message = (first["msg"][:1].lower() + first["msg"][1:]).replace("valid tuple", "list, as in [a, b]")
+    if inside := [f"item {int(part) + 1}" if part.isdigit() else f"`{part}`" for part in parts[dotted.count(".") + 1 :]]:
+        message = f"{', '.join(inside)}: {message}"
     return ConfigError(f"{where}: '{dotted}' is {found!r:.80}: {message}", hint=f"{fields()[dotted].description}")

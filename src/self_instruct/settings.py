@@ -1,7 +1,8 @@
 """The config tree: every setting with its meaning, unit, default and the source of the default.
 
 Knows nothing of YAML or the command line (`loading`) nor of what the stages do with a value.
-`setting_kinds` says which of them may change when a run is continued; `settings_train` and `settings_evaluate` hold those sections.
+`setting_kinds` says which of them may change when a run is continued; `settings_train`, `settings_evaluate` and
+`settings_reproduce` hold those sections.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from self_instruct.setting_kinds import Section, place, runtime, shape
 from self_instruct.settings_evaluate import EvaluateSettings
+from self_instruct.settings_reproduce import DataSettings, ReproduceSettings
 from self_instruct.settings_train import TrainSettings
 
 PAPER_KEYWORDS = (
@@ -31,6 +33,13 @@ class ModelSettings(Section):
     instruct: Annotated[
         str | None, shape("The vendor's instruct version of the model, for the comparison with it (paper: InstructGPT's role).")
     ] = None
+    prompt: Annotated[
+        Literal["completion", "chat"],
+        shape(
+            "How `evaluate` and `generate.outputs_of` ask it: by plain completion, or in its chat template, as an instruct model "
+            "wants."
+        ),
+    ] = "completion"
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
         shape("Number format of the weights. `auto` takes bfloat16 where the hardware computes in it, else float32."),
@@ -53,6 +62,14 @@ class GenerateSettings(Section):
     )
     demonstrations: Annotated[
         str | None, place("Folder of the few-shot demonstrations; none is the set that ships.", "demonstrations")
+    ] = None
+    outputs_of: Annotated[
+        str | None,
+        place(
+            "Write no tasks: take instructions and inputs of this corpus, and write their outputs anew (paper, section 5.5: by a "
+            "stronger model).",
+            "outputs_of",
+        ),
     ] = None
     target_instructions: Annotated[int, shape("End when this many instructions were accepted (paper: 52,445).", ge=1)] = 52445
     max_requests: Annotated[int, shape("End after this many bootstrapping requests.", ge=1)] = 1_000_000
@@ -208,6 +225,8 @@ class Settings(Section):
     generate: GenerateSettings = GenerateSettings()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    data: DataSettings = DataSettings()
+    reproduce: ReproduceSettings = ReproduceSettings()
     run: RunSettings = RunSettings()
 
     @property

@@ -21,7 +21,7 @@ class TrainSettings(Section):
         place(
             "What to train on, one source or a list: a corpus folder, an Alpaca JSON file, a JSON Lines file of `prompt` and "
             "`completion` or of `messages`, a folder of such files (T0), a SuperNI folder; docs/training.md has their fields. "
-            "None is `<run.dir>/generate/corpus`.",
+            "None is `<run.dir>/generate/corpus`, an empty list the seeds alone.",
             "data",
         ),
     ] = None
@@ -36,6 +36,14 @@ class TrainSettings(Section):
         int,
         shape("Instances taken of a SuperNI or T0 folder, spread evenly over its tasks or templates (paper, section 4.2).", ge=1),
     ] = 50_000
+    instructions: Annotated[
+        int | None,
+        shape(
+            "Train on so many instructions only, with all their rows: the seeds first, then others in an order drawn by the seed, "
+            "so that a smaller set is part of a larger one (paper, Figure 7). None is all.",
+            ge=1,
+        ),
+    ] = None
     include_seeds: Annotated[bool, shape("Train on the seed tasks too (paper, section 2.4).")] = True
     seeds: Annotated[str | None, place("Seed tasks to include; none is `generate.seeds`.", "seeds")] = None
     held_out: Annotated[
@@ -107,8 +115,10 @@ class TrainSettings(Section):
     @model_validator(mode="after")
     def _agree(self) -> TrainSettings:
         sources = 1 if not isinstance(self.data, tuple) else len(self.data)
-        if self.data == ():
-            raise PydanticCustomError("disagree", "must name a source, or be null", {"key": "train.data"})
+        if self.data == () and not self.include_seeds:
+            raise PydanticCustomError(
+                "disagree", "must name a source, be null, or leave train.include_seeds true", {"key": "train.data"}
+            )
         if self.weights and len(self.weights) != sources:
             raise PydanticCustomError(
                 "disagree",
