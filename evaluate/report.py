@@ -62,7 +62,7 @@ def _write(runs: Sequence[store.StoredRun], place: Path, examples: int | None) -
 
 
 def files(runs: Sequence[store.StoredRun], place: Path, examples: int | None) -> dict[str, str]:
-    """The texts of all files of the report that lies, or will lie, in `place`, by their names; where its runs lie is told from there."""
+    """The texts of the files of a report in `place`, by their names; where its runs lie is told as seen from there."""
     if examples is None:
         examples = int(runs[0].manifest["settings"]["evaluate.examples"]["value"])
     tree = assemble(runs, examples) | {"examples_each": examples, "folders": [os.path.relpath(run.run, place) for run in runs]}

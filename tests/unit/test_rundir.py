@@ -130,7 +130,7 @@ def test_what_is_read_may_lie_elsewhere_and_must_be_the_same(tmp_path: Path) -> 
 def test_every_setting_that_names_what_is_read_is_known() -> None:
     assert set(reads()) == {
         "generate.seeds", "generate.demonstrations", "generate.decontaminate", "train.data",
-        "train.seeds", "evaluate.adapters", "evaluate.user_oriented", "evaluate.superni.folder",
+        "train.seeds", "evaluate.adapters", "evaluate.user_oriented", "evaluate.superni.folder", "generate.outputs_of",
     }  # fmt: skip
 
 
