@@ -95,8 +95,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         if not stage.finished or not (stage.path / "results").is_dir():
             tokenizer = functools.cache(lambda: load_tokenizer(model.path))
+            chat = settings.model.prompt == "chat"
             asked = tuple(
-                predict.Asked(suite=suite, prompted=suites.prompts(suite, settings.evaluate, context, tokenizer)) for suite in found
+                predict.Asked(suite=one, prompted=suites.prompts(one, settings.evaluate, context, tokenizer, chat=chat))
+                for one in found
             )
             completions = asyncio.run(answers(stage, model, contenders, predict.requests(contenders, asked)))
             evaluation.finish(stage, model, contenders, asked, completions)

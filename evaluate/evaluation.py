@@ -35,7 +35,7 @@ def finish(
     settings, run = stage.loaded.settings, stage.loaded.run_dir
     suites = tuple(_suite(one, contenders, completions, settings) for one in asked)
     warn_of_same_answers(suites)
-    models = {contender.name: _facts(contender, model) for contender in contenders}
+    models = {contender.name: _facts(contender, model, settings.model.prompt) for contender in contenders}
     place = store.write(
         stage.path,
         model=described(model),
@@ -102,16 +102,18 @@ def warn_of_same_answers(suites: Sequence[store.StoredSuite]) -> None:
                 log.warning("%s: every answer of %s is the base's: the adapter does nothing, or wasn't applied", suite.name, name)
 
 
-def _facts(contender: predict.Contender, model: Model) -> dict[str, Any]:
-    """What a report tells of a model: its role in the paper's comparison, and what it was trained on."""
+def _facts(contender: predict.Contender, model: Model, prompt: str) -> dict[str, Any]:
+    """What a report tells of a model: its role in the paper's comparison, how it was asked, and what it was trained on."""
     if contender.adapter is None:
-        return {"role": roles.of_base(model.architecture), "adapter": None, "digest": model.fingerprint, "training": None}
+        role = roles.INSTRUCT if prompt == "chat" else roles.of_base(model.architecture)
+        return {"role": role, "prompt": prompt, "adapter": None, "digest": model.fingerprint, "training": None}
     path = contender.adapter / "training_manifest.json"
     training = rundir.read_json(path) if path.exists() else None
     data = training.get("data") if training else None
     told = {name: data.get(name) for name in ("examples", "seed_examples", "sources")} if data else None
     return {
         "role": roles.of_adapter(training),
+        "prompt": prompt,
         "adapter": str(contender.adapter),
         "digest": contender.digest,
         "training": told,

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from self_instruct import seedbank
+from self_instruct.chat import chat_prompt
 from self_instruct.errors import ConfigError, DataError
 from self_instruct.evaluate import superni
 from self_instruct.evaluate.cutting import Tokens, longest_prefix
 from self_instruct.loading import Loaded
 from self_instruct.records import EvalItem
 from self_instruct.settings_evaluate import EvaluateSettings
-from self_instruct.template import evaluation_prompt
+from self_instruct.template import evaluation_prompt, user_turn
 
 if TYPE_CHECKING:
     from self_instruct.models import Model
@@ -105,30 +106,37 @@ def _free(name: str, taken: set[str]) -> str:
     return free
 
 
-def prompts(suite: Suite, settings: EvaluateSettings, limit: int, tokenizer: Callable[[], Any]) -> tuple[Prompted, ...]:
+def prompts(
+    suite: Suite, settings: EvaluateSettings, limit: int, tokenizer: Callable[[], Any], *, chat: bool = False
+) -> tuple[Prompted, ...]:
     """The prompt of every item. Prompt and answer have at most `limit` tokens together.
 
     A user-oriented task that is too long loses the end of its input, so that instruction and cue survive; for SuperNI see
-    `superni.prompt`. `tokenizer()` gives the model's tokenizer. Raises DataError where cutting doesn't help.
+    `superni.prompt`. `tokenizer()` gives the model's tokenizer. With `chat` it is what a user says in the model's chat template:
+    instruction and input without a cue, or SuperNI's whole prompt (method.md, section 3: the vendor's instruct model). Raises
+    DataError where cutting doesn't help, and ConfigError where there is no template.
     """
     room, tokens = limit - suite.max_tokens, Tokens(tokenizer)
+    form = user_turn if chat else evaluation_prompt
+    if chat:
+        room -= len(tokens.ids(chat_prompt(tokenizer(), "x")))
     made = []
     for item in suite.items:
         if suite.kind == SUPERNI:
             text, cut = superni.prompt(item, settings.superni, room, tokens)
         else:
-            text, cut = _user_oriented_prompt(item, room, tokens)
-        made.append(Prompted(item=item, prompt=text, cut=cut))
+            text, cut = _user_oriented_prompt(item, form, room, tokens)
+        made.append(Prompted(item=item, prompt=chat_prompt(tokenizer(), text.strip()) if chat else text, cut=cut))
     return tuple(made)
 
 
-def _user_oriented_prompt(item: EvalItem, limit: int, tokens: Tokens) -> tuple[str, bool]:
-    whole = evaluation_prompt(item.instruction, item.input)
+def _user_oriented_prompt(item: EvalItem, form: Callable[[str, str], str], limit: int, tokens: Tokens) -> tuple[str, bool]:
+    whole = form(item.instruction, item.input)
     if tokens.fits(whole, limit):
         return whole, False
 
     def shortened(kept: int) -> str:
-        return evaluation_prompt(item.instruction, item.input[:kept])
+        return form(item.instruction, item.input[:kept])
 
     kept = longest_prefix(len(item.input), lambda kept: tokens.count(shortened(kept)), limit)
     if kept is None:

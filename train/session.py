@@ -110,6 +110,7 @@ def gather(settings: Settings, model: Model, limit: int, found: Sequence[Source]
         found,
         train.weights,
         have_tokens=preparation.have_tokens,
+        instructions=train.instructions,
         held_out=train.held_out,
         seed=settings.run.seed,
     )
@@ -119,6 +120,8 @@ def gather(settings: Settings, model: Model, limit: int, found: Sequence[Source]
         "%d examples, %d of them from seeds; %d held out; left out: %d repeated, %d without an output",
         len(data.examples), data.seed_examples, len(data.held_out), data.drops["duplicate"], data.drops["empty"],
     )  # fmt: skip
+    if train.instructions is not None:
+        log.info("%d of %d instructions (train.instructions=%d)", data.instructions, data.available, train.instructions)
     for example in (*data.examples, *data.held_out):
         if train.template == "chat" or isinstance(example, ChatExample):
             preparation.render(example, 0)  # a chat template may refuse a conversation: now, not after hours
@@ -259,6 +262,8 @@ def facts(training: Training, state: State) -> dict[str, Any]:
     return {
         "method": gathered.settings.train.method,
         "examples": len(gathered.data.examples),
+        "instructions": gathered.data.instructions,
+        "instructions_available": gathered.data.available,
         "seed_examples": gathered.data.seed_examples,
         "sources": gathered.data.counts,
         "held_out": len(gathered.data.held_out),
@@ -294,6 +299,7 @@ def manifest(training: Training, state: State) -> dict[str, Any]:
         "data": {
             "sha256": gathered.digest,
             "examples": len(data.examples),
+            "instructions": data.instructions,
             "seed_examples": data.seed_examples,
             "held_out": len(data.held_out),
             "dropped": data.drops,

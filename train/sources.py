@@ -33,7 +33,8 @@ class Dropped:
 class Sources:
     """What is trained on, seeds first, with each example's source and its passes in an epoch; what is held out; what was dropped.
 
-    `examples`, `weights` and `names` go together; `kinds` gives the kind of each source by its name.
+    `examples`, `weights` and `names` go together; `kinds` gives the kind of each source by its name. `instructions`: different ones
+    among the examples and what is held out; `available`: among all rows, also those beyond `train.instructions`.
     """
 
     examples: tuple[Example, ...]
@@ -42,6 +43,8 @@ class Sources:
     held_out: tuple[Example, ...]
     dropped: tuple[Dropped, ...]
     kinds: Mapping[str, str]
+    instructions: int
+    available: int
 
     @property
     def counts(self) -> dict[str, int]:
@@ -81,10 +84,14 @@ def combine(
     weights: Sequence[float] = (),
     *,
     have_tokens: Callable[[Sequence[str]], Sequence[bool]] | None = None,
+    instructions: int | None = None,
     held_out: float = 0.0,
     seed: int = 0,
 ) -> Sources:
     """Join the rows, seeds first; drop those whose answer has no tokens or only white space, then those that repeat another.
+
+    Of what is left `instructions` are taken with all their rows: the seeds' first, among them and behind them those whose keyed
+    number, a function of (`seed`, text), is lowest. So a smaller set is part of a larger one (paper, section 5.5).
 
     `weights` are the passes over each source in an epoch, 1 where there are none; a seed's is 1. Two rows repeat one
     another where all their texts are equal, without white space around. `have_tokens` tells of many answers which leave
@@ -120,7 +127,11 @@ def combine(
     if not kept:
         empty = sum(one.reason == "empty" for one in dropped)
         raise DataError(f"training data: no row is left ({empty} without an output)", hint="name another corpus with train.data")
-    out = _held_out({task for _, _, _, task in kept} - {task for _, name, _, task in kept if name == SEEDS}, held_out, seed)
+    tasks = {task for _, _, _, task in kept}
+    own = {task for _, name, _, task in kept if name == SEEDS}
+    taken = set(sorted(tasks, key=lambda text: (text not in own, randomness.key(seed, "subset", text), text))[:instructions])
+    kept = [one for one in kept if one[3] in taken]
+    out = _held_out(taken - own, held_out, seed)
     training = [one for one in kept if one[1] == SEEDS or one[3] not in out]
     if not training:
         raise DataError(
@@ -134,6 +145,8 @@ def combine(
         held_out=tuple(row for row, name, _, task in kept if name != SEEDS and task in out),
         dropped=tuple(dropped),
         kinds={one.name: one.kind for one in given},
+        instructions=len(taken),
+        available=len(tasks),
     )
 
 
