@@ -30,6 +30,7 @@ usage: ./launch.sh [COMMAND] [FLAGS]
   ./launch.sh evaluate statistics CORPUS  verbs and nouns, nearest seeds, lengths of any corpus of instructions
   ./launch.sh evaluate seeds FILE  check a file of seeds or user-oriented tasks, and print its figures
   ./launch.sh all FLAGS          the three in a row
+  ./launch.sh reproduce FLAGS    the paper's whole comparison: all its models made, measured and reported, as the config says
   ./launch.sh doctor             ten lines: what this machine can run, and which config fits
   ./launch.sh test               install what the tests need; lint, types, and every test that needs no GPU
   ./launch.sh test ARGS          the same tests without lint and types; ARGS go to pytest, such as -k rules
@@ -302,11 +303,19 @@ case ${1-} in
     take_arguments "${@:2}"
     if [[ $1 == all ]]; then stages "${arguments[@]}"; else stage "$1" "${arguments[@]}"; fi
     ;;
+  reproduce)
+    if [[ " $* " == *" --help "* && ! -f $venv/.self-instruct ]]; then usage && exit; fi
+    set_up
+    take_arguments "${@:2}"
+    begin reproduce
+    log=${run_dir/runs\//runs/reproduce-}/log.txt
+    python -m self_instruct reproduce "${arguments[@]}"
+    ;;
   doctor)
     step=doctor
     find_python
     "$python" -B src/self_instruct/doctor.py
     ;;
   test) tests "${@:2}" ;;
-  *) refuse "launch.sh: no command '$1'" "one of generate, train, evaluate, all, doctor, test; none runs the demo; --help tells more" ;;
+  *) refuse "launch.sh: no command '$1'" "one of generate, train, evaluate, all, reproduce, doctor, test; none runs the demo; --help tells more" ;;
 esac

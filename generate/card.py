@@ -58,10 +58,10 @@ class Made:
 
 def card(result: Result, made: Made) -> str:
     """The card without its YAML head, in Markdown."""
-    author = _author(made.settings)
+    author = author_of(made.settings)
     sections = [
         f"# Instruction data that {author} wrote",
-        _wrapped(
+        wrapped(
             "Made by self-instruct (Wang et al. 2022, arXiv 2212.10560): the model continued lists of tasks that began with seed "
             "tasks, judged which are classification, and wrote inputs and outputs for them. Every number here is of this run."
         ),
@@ -71,7 +71,7 @@ def card(result: Result, made: Made) -> str:
         _novelty(result),
         _made(made, author),
         _limitations(result, made, author),
-        _time(made),  # last: all before it is the same however often the run was broken off
+        time_section(made),  # last: all before it is the same however often the run was broken off
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -82,10 +82,10 @@ def _counts(result: Result) -> str:
     rows = [
         ("bootstrapping requests", result.requests, ""),
         ("candidate instructions", result.candidates, ""),
-        ("accepted instructions", len(result.instructions), _percent(len(result.instructions), result.candidates)),
-        ("of these classification", classification, _percent(classification, len(result.instructions))),
+        ("accepted instructions", len(result.instructions), percent(len(result.instructions), result.candidates)),
+        ("of these classification", classification, percent(classification, len(result.instructions))),
         ("instances (rows of `train`)", len(result.instances), ""),
-        ("of these without input", empty, _percent(empty, len(result.instances))),
+        ("of these without input", empty, percent(empty, len(result.instances))),
         ("rejected rows", len(result.rejections), ""),
     ]
     ended = f"The run ended by `{result.stopped_by}`."
@@ -126,7 +126,7 @@ def _novelty(result: Result) -> str:
         "Candidates by their ROUGE-L F1 with the nearest text that they were compared with. Those that another rule dropped before "
         "weren't compared."
     )
-    return "\n".join(["## Novelty", "", _wrapped(said), "", *table(("ROUGE-L F1", "accepted", "rejected"), rows)])
+    return "\n".join(["## Novelty", "", wrapped(said), "", *table(("ROUGE-L F1", "accepted", "rejected"), rows)])
 
 
 def _made(made: Made, author: str) -> str:
@@ -143,13 +143,13 @@ def _made(made: Made, author: str) -> str:
     ]
     facts = [
         ("model", author),
-        ("revision", _revision(made)),
+        ("revision", revision_of(made)),
         ("model fingerprint", f"`{made.inputs.get('model', '')}`"),
         ("seed tasks", f"{_of_seeds(made)}, {'the shipped set' if generate.seeds is None else 'a set of its own'}"),
         *((f"{name}, SHA-256", f"`{digest}`") for name, digest in made.inputs.items() if name != "model"),
         ("random seed", made.settings.run.seed),
         *((f"setting `{name}`", f"`{_shown(value)}`") for name, value in _changed(made.settings).items() if name not in _ELSEWHERE),
-        *_versions(made),
+        *package_rows(made),
     ]
     columns = ("step", "temperature", "top_p", "presence penalty", "frequency penalty", "new tokens at most", "ends at")
     head = ["## Made by", "", *table(("what", "value"), facts), "", "### Sampling", ""]
@@ -197,10 +197,10 @@ def _limitations(result: Result, made: Made, author: str) -> str:
         f"{ascii_start}. Novelty compares a-z and 0-9 alone, so that in another script only equal texts are found. "
         f"{_share(foreign, len(accepted))} of the accepted instructions hold a non-ASCII character.",
     ]
-    return "\n\n".join(["## Limitations", *map(_wrapped, items)])
+    return "\n\n".join(["## Limitations", *map(wrapped, items)])
 
 
-def _revision(made: Made) -> str:
+def revision_of(made: Made) -> str:
     """The commit of a hub model, whose setting may be a branch or a tag."""
     model, commit = made.settings.model, made.starts[-1].get("revision")
     if commit is None:
@@ -214,7 +214,7 @@ def _of_seeds(made: Made) -> str:
     return f"{made.seeds}" if made.shown == made.seeds else f"{made.shown} of {made.seeds}"
 
 
-def _versions(made: Made) -> list[tuple[str, str]]:
+def package_rows(made: Made) -> list[tuple[str, str]]:
     """Each package with the versions that it had, in the order of the sessions; vLLM where it wrote the texts."""
     found: dict[str, dict[str, None]] = {}
     for start in made.starts:
@@ -225,7 +225,7 @@ def _versions(made: Made) -> list[tuple[str, str]]:
     return rows + ([("vllm", "that of the servers, which isn't known")] if engine == "server" else [])
 
 
-def _time(made: Made) -> str:
+def time_section(made: Made) -> str:
     sessions = made.sessions
     days = [datetime.fromtimestamp(start["started_s"], UTC).date().isoformat() for start in made.starts]
     seconds, prompts_shown, written, asked = (
@@ -244,7 +244,7 @@ def _time(made: Made) -> str:
     return "\n".join([TIME, "", said, "", *table(("what", "value"), rows)])
 
 
-def _author(settings: Settings) -> str:
+def author_of(settings: Settings) -> str:
     """Who wrote it; of a local folder the last part alone, as the rest is a place on one machine."""
     name = settings.model.name
     if settings.model.engine == "scripted":
@@ -273,12 +273,12 @@ def _p90(counts: Sequence[int]) -> float:
     return statistics.quantiles(counts, n=10, method="inclusive")[-1] if len(counts) > 1 else counts[0]
 
 
-def _percent(part: int, whole: int) -> str:
+def percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "n/a"
 
 
 def _share(part: int, whole: int) -> str:
-    return f"{_percent(part, whole)} ({part} of {whole})"
+    return f"{percent(part, whole)} ({part} of {whole})"
 
 
 def _shown(value: Any) -> str:
@@ -291,7 +291,7 @@ def _shown(value: Any) -> str:
     return text.replace("\n", "\\n").replace("|", "\\|")
 
 
-def _wrapped(text: str) -> str:
+def wrapped(text: str) -> str:
     return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 

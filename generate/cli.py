@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from self_instruct import commandline, engines, rundir
 from self_instruct.engine import Engine
-from self_instruct.errors import RunFolderError
+from self_instruct.errors import ConfigError, RunFolderError
 from self_instruct.generate import flow, inputs, publish, yields
 from self_instruct.generate.token_counts import Counter
 from self_instruct.loading import Loaded
 from self_instruct.runlog import log
+from self_instruct.settings import Settings
 
 if TYPE_CHECKING:
     from self_instruct.models import Model
@@ -63,6 +64,8 @@ def main(argv: Sequence[str]) -> int:
         return subcommands[argv[0]](argv[1:])
     arguments = commandline.parser("generate", ABOUT).parse_args(argv)
     loaded = commandline.loaded(arguments)
+    if loaded.settings.generate.outputs_of is not None:
+        return outputs_run(loaded, argv, dry_run=arguments.dry_run)
     settings = loaded.settings
     ready = prepare(loaded)
     stage = loaded.run_dir / "generate"
@@ -83,11 +86,17 @@ def main(argv: Sequence[str]) -> int:
         said = {"seeds": len(ready.inputs.seeds), "context": ready.inputs.context, "prompt_tokens": tokens}
         print(json.dumps({"dry_run": True, **said}))
         return 0
+    return _make(loaded, argv, ready.hashes(), lambda folder: generate(folder, ready))
+
+
+def _make(loaded: Loaded, argv: Sequence[str], hashes: Mapping[str, str], work: Callable[[rundir.StageFolder], None]) -> int:
+    """Let `work` finish the stage's folder, where it isn't finished yet, and tell of it. `hashes` are those of the inputs."""
+    settings = loaded.settings
     hub_id = settings.generate.push_to_hub
     if hub_id is not None:
         publish.check(hub_id)
     rundir.require_disk(loaded.run_dir, DISK_GIB)
-    folder = rundir.open_stage(loaded, "generate", list(argv), ready.hashes())
+    folder = rundir.open_stage(loaded, "generate", list(argv), hashes)
     try:
         if folder.finished:
             log.info("generate: %s is finished already; --out DIR starts another run", folder.path)
@@ -98,7 +107,7 @@ def main(argv: Sequence[str]) -> int:
                 )
             _warn_of_exports(folder.path, settings.generate.exports)
         else:
-            generate(folder, ready)
+            work(folder)
         if hub_id is not None:
             log.info("generate: %s is at %s", folder.path / "corpus", publish.push(folder.path / "corpus", hub_id))
         facts = folder.manifest["facts"]
@@ -159,6 +168,43 @@ def generate(folder: rundir.StageFolder, ready: Preparation) -> None:
         log.warning("generate: %s", yields.dried_up(settings, facts["accepted"]))
 
 
+def outputs_run(loaded: Loaded, argv: Sequence[str], *, dry_run: bool) -> int:
+    """`generate` with `generate.outputs_of`. Raises ConfigError and DataError where something can't be used."""
+    from self_instruct.generate import outputs, outputs_products  # pyarrow and numba come with them
+
+    settings = loaded.settings
+    place = Path(str(settings.generate.outputs_of))
+    source = outputs.load(place)
+    model = engines.resolve_model(settings)
+    given = outputs.Given(settings=settings, source=source, context=min(model.context, settings.model.max_length))
+    outputs.check(given)
+    asked = functools.cache(lambda: outputs.prompts(source, engines.token_counter(model, settings), _chat(model, settings)))
+    log.info(
+        "generate: %s writes the outputs of %d rows of %s anew, at most %d tokens each, in %s",
+        *(model.reference, len(source.train), place, given.limit, loaded.run_dir / "generate"),
+    )
+    if dry_run:
+        print(json.dumps({"dry_run": True, **outputs.described(given, asked())}))
+        return 0
+    if not (loaded.run_dir / "generate" / "config.json").exists():
+        asked()  # a tokenizer without chat template is told before anything is written
+    start = functools.partial(engines.open_engine, model, settings, log_path=loaded.run_dir / "generate" / "engine.log")
+    hashes = {"outputs_of": rundir.sha256(place / "data"), "model": model.fingerprint}
+    return _make(loaded, argv, hashes, lambda folder: outputs_products.finish(folder, given, model, asked, start))
+
+
+def _chat(model: Model, settings: Settings) -> Callable[[str], str] | None:
+    """What makes a prompt of a user's turn, for `model.prompt: chat`; the scripted engine is asked by the bare turn."""
+    if settings.model.prompt == "completion":
+        return None
+    if settings.model.engine == "scripted":
+        return str
+    from self_instruct.chat import chat_prompt
+    from self_instruct.models import load_tokenizer
+
+    return functools.partial(chat_prompt, load_tokenizer(model.path))
+
+
 def replay_run(argv: Sequence[str]) -> int:
     """`generate replay RUN`. Raises RunFolderError where the run isn't finished, or its journal gives something else."""
     from self_instruct.generate import replay
@@ -192,6 +238,11 @@ def lineage_run(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     stage = Path(arguments.run) / "generate"
     with rundir.finished_stage(stage) as manifest:
+        if "outputs_of" in manifest["inputs"]:
+            raise RunFolderError(
+                f"{stage}: wrote outputs anew for the rows of another corpus; no row descends from seeds here",
+                hint="rows keep their ids: name the run that wrote the other corpus",
+            )
         print(lineage.tell(lineage.trace(stage, manifest, arguments.row)))
     return 0
 
@@ -208,6 +259,11 @@ def plan_run(argv: Sequence[str]) -> int:
     )
     commandline.add_settings_flags(parser)
     loaded = commandline.loaded(parser.parse_args(argv))
+    if loaded.settings.generate.outputs_of is not None:
+        raise ConfigError(
+            f"{loaded.origins['generate.outputs_of']}: 'generate.outputs_of' is set: a plan is for runs that write tasks",
+            hint="--dry-run tells how many requests it takes; or take the setting out",
+        )
     ready = prepare(loaded)
     inputs.check(ready.inputs, ready.load())
     stage = Path(tempfile.mkdtemp(prefix="self-instruct-plan-"))

@@ -38,7 +38,7 @@ def write_corpus(folder: Path, result: Result, made: Made) -> None:
             for task in result.instructions
         ],
         "instances": [{name: getattr(instance, name) for name in corpus.COLUMNS["instances"]} for instance in result.instances],
-        "rejected": [_rejection(rejection) for rejection in result.rejections],
+        "rejected": [rejection_row(rejection) for rejection in result.rejections],
     }
     with rundir.new_folder(folder) as aside:
         corpus.write(aside, tables, card(result, made))
@@ -72,7 +72,7 @@ def _instruction(instruction: Instruction) -> Row:
     }
 
 
-def _rejection(rejection: Rejection) -> Row:
+def rejection_row(rejection: Rejection) -> Row:
     nearest = rejection.nearest
     return {
         **{name: getattr(rejection, name) for name in ("id", "step", "rule", "text", "detail", "parent")},

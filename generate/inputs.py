@@ -118,23 +118,42 @@ def kept(stage: Path, settings_values: Mapping[str, Any]) -> Inputs:
 
     Raises RunFolderError where a copy is missing or isn't what the run read, or its settings aren't this version's.
     """
-    config = rundir.read_json(stage / "config.json")
-    # The last session's places; the other settings are those that the folder was made with.
-    shapes = {name: value for name, value in config["settings"].items() if name not in reads()}
-    settings = from_values({**settings_values, **shapes}, str(stage / "config.json"))
-    places: dict[str, Path] = {}
-    for name in sources(settings):
-        found = sorted((stage / KEPT).glob(f"{name}*"))
-        if len(found) != 1 or rundir.sha256(found[0]) != config["inputs"].get(name):
-            raise RunFolderError(
-                f"{stage / KEPT}: its copy of the {name} is {'not what the run read' if found else 'missing'}",
-                hint="restore it from a copy of the run folder; nothing was changed",
-            )
-        places[name] = found[0]
+    settings = kept_settings(stage, settings_values)
+    places = {name: kept_place(stage, name) for name in sources(settings)}
+    return load(settings, places, kept_context(stage))
+
+
+def kept_settings(stage: Path, settings_values: Mapping[str, Any]) -> Settings:
+    """The settings that a run was made with, at the places of its last session. `settings_values` are those of its manifest.
+
+    Raises ConfigError where they aren't this version's.
+    """
+    shapes = rundir.read_json(stage / "config.json")["settings"]
+    made = {name: value for name, value in shapes.items() if name not in reads()}
+    return from_values({**settings_values, **made}, str(stage / "config.json"))
+
+
+def kept_place(stage: Path, name: str, inside: str = "") -> Path:
+    """Where the copy of one of the inputs lies; `inside` is the part of it that was hashed.
+
+    Raises RunFolderError where it is missing, or isn't what the run read.
+    """
+    found = sorted((stage / KEPT).glob(f"{name}*"))
+    hashed = rundir.read_json(stage / "config.json")["inputs"].get(name)
+    if len(found) != 1 or not (found[0] / inside).exists() or rundir.sha256(found[0] / inside) != hashed:
+        raise RunFolderError(
+            f"{stage / KEPT}: its copy of the {name} is {'not what the run read' if found else 'missing'}",
+            hint="restore it from a copy of the run folder; nothing was changed",
+        )
+    return found[0]
+
+
+def kept_context(stage: Path) -> int:
+    """The context that a run was made with, in tokens. Raises RunFolderError where it isn't told."""
     context: Any = rundir.read_json(stage / KEPT / "model.json").get("context")
     if not isinstance(context, int):
         raise RunFolderError(f"{stage / KEPT / 'model.json'}: no 'context' in it", hint="restore it from a copy of the run folder")
-    return load(settings, places, context)
+    return context
 
 
 def trial(inputs: Inputs, requests: int) -> Inputs:

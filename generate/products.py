@@ -30,15 +30,18 @@ ASIDE = ".products."
 
 
 @contextlib.contextmanager
-def written(stage: Path, result: Result, made: card.Made, report: Mapping[str, Any]) -> Iterator[Path]:
-    """A folder inside `stage` that holds every product; what `install` didn't take is gone in the end. `report`: see run_report.
-
-    What killed processes left of such folders is removed first.
-    """
+def folder_aside(stage: Path) -> Iterator[Path]:
+    """An empty folder inside `stage`, gone in the end. What killed processes left of such folders is removed first."""
     for left in stage.glob(f"{ASIDE}*"):
         shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix=ASIDE, suffix=".tmp", dir=stage) as folder:
-        aside = Path(folder)
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def written(stage: Path, result: Result, made: card.Made, report: Mapping[str, Any]) -> Iterator[Path]:
+    """A folder inside `stage` that holds every product; what `install` didn't take is gone in the end. `report`: see run_report."""
+    with folder_aside(stage) as aside:
         (aside / "journal").mkdir()
         export.write_products(aside, result, made)
         (aside / "report").mkdir()

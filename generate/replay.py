@@ -7,13 +7,16 @@ the same as the run's.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from self_instruct import journal, rundir
 from self_instruct.errors import RunFolderError
-from self_instruct.generate import inputs, products, session
+from self_instruct.generate import inputs, outputs, outputs_products, products, session
 
+Settings = Mapping[str, Any]  # values by dotted key
+Hashes = Mapping[str, str]
 COPY = "restore it from a copy of the run folder; nothing was changed"
 
 
@@ -25,8 +28,9 @@ def rebuild(stage: Path, manifest: Mapping[str, Any]) -> dict[str, Path]:
     """
     try:
         recorded = {name: (Path(output["path"]), output["sha256"]) for name, output in manifest["outputs"].items()}
-        truth = [recorded.pop(name) for name in session.TRUTH]
         settings = {name: setting["value"] for name, setting in manifest["settings"].items()}
+        anew = settings.get("generate.outputs_of") is not None
+        truth = [recorded.pop(name) for name in (outputs.TRUTH if anew else session.TRUTH)]
         hashes = {name: str(digest) for name, digest in manifest["inputs"].items()}
         model = str(manifest["facts"]["model"])
     except (KeyError, TypeError, AttributeError) as error:
@@ -36,17 +40,29 @@ def rebuild(stage: Path, manifest: Mapping[str, Any]) -> dict[str, Path]:
         if not (stage / path).exists() or rundir.sha256(stage / path) != digest:
             found = "not the file that the run wrote" if (stage / path).exists() else "gone"
             raise RunFolderError(f"{stage / path}: {found}", hint=COPY)
-    given = inputs.kept(stage, settings)
-    result, records = session.replay(stage, given)
-    _, made, report = session.derive(stage, given, result, records, model=model, hashes=hashes)
-    with products.written(stage, result, made, report) as aside:
+    with (_outputs if anew else _tasks)(stage, settings, model, hashes) as aside:
         for path, wrote in recorded.values():
             if not (aside / path).exists() or rundir.sha256(aside / path) != wrote:
                 raise RunFolderError(
                     f"{stage / path}: the journal gives other bytes than the run wrote; nothing was changed",
-                    hint=_cause(made.versions),
+                    hint=_cause(session.starts(stage)[-1]["versions"]),
                 )
         return products.install(aside, stage)
+
+
+def _tasks(stage: Path, settings: Settings, model: str, hashes: Hashes) -> AbstractContextManager[Path]:
+    given = inputs.kept(stage, settings)
+    result, records = session.replay(stage, given)
+    _, made, report = session.derive(stage, given, result, records, model=model, hashes=hashes)
+    return products.written(stage, result, made, report)
+
+
+def _outputs(stage: Path, settings: Settings, model: str, hashes: Hashes) -> AbstractContextManager[Path]:
+    """Those of a run with `generate.outputs_of`."""
+    given = outputs_products.again(stage, settings)
+    anew, records = outputs.replay(stage, given)
+    facts = outputs_products.summarize(stage, given, anew, model, records)
+    return outputs_products.written(stage, given, anew, facts, hashes)
 
 
 def _cause(versions: Mapping[str, str]) -> str:

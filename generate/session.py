@@ -62,8 +62,7 @@ async def run(
     session = 1 + len(starts(stage))
 
     async def begin() -> Engine:
-        noted = {"session": session, "started_s": round(time.time(), 3)}
-        _note(stage, "start", **noted, revision=revision, versions=rundir.versions(), hardware=hardware.summary())
+        note_start(stage, session, revision)
         engine = await start()
         if inputs.settings.model.engine in CACHING:
             shown = inputs.demonstrations
@@ -166,6 +165,12 @@ def _made(stage: Path, inputs: Inputs, sessions: list[dict[str, Any]], hashes: M
         shown=len(shown_seeds(inputs.seeds, inputs.settings.generate)),
         sessions=sessions,
     )
+
+
+def note_start(stage: Path, session: int, revision: str | None) -> None:
+    """Note that a session is about to start an engine; `revision` is the model's commit on the hub."""
+    noted = {"session": session, "started_s": round(time.time(), 3)}
+    _note(stage, "start", **noted, revision=revision, versions=rundir.versions(), hardware=hardware.summary())
 
 
 def _note(stage: Path, event: str, **values: Any) -> None:

@@ -17,11 +17,19 @@ commands:
   train      fine-tune the model on what it wrote (several processes: accelerate launch train …)
   evaluate   measure the tuned model against its base; `evaluate rate RUN` lets people rate the answers,
              `evaluate judge RUN` a local model; `evaluate seeds` checks a file of tasks
+  reproduce  the paper's whole comparison: make and measure all its models, one config, one command
   prepare    convert the embedded model into the cache
   doctor     what this machine can run, and which config fits
 
 `self-instruct COMMAND --help` tells more."""
-MODULES = {"generate": "generate.cli", "train": "train.cli", "evaluate": "evaluate.cli", "prepare": "embedded", "doctor": "doctor"}
+MODULES = {
+    "generate": "generate.cli",
+    "train": "train.cli",
+    "evaluate": "evaluate.cli",
+    "reproduce": "reproduce",
+    "prepare": "embedded",
+    "doctor": "doctor",
+}
 
 
 def entry(argv: Sequence[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from self_instruct import embedded
+from self_instruct import embedded, toy_seq2seq
 from self_instruct.errors import ConfigError
 from self_instruct.runlog import log
 from self_instruct.settings import ModelSettings
@@ -25,6 +25,7 @@ TOKENIZER_FILES = (
 )  # fmt: skip
 # Where the families keep the longest sequence (Llama and Qwen, GPT-2, MPT, Falcon and Bloom).
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "n_ctx")
+Source = Literal["embedded", "toy", "local", "hub"]
 UNBOUND = 2**20  # tokens: the context of models with relative positions, which have no limit of their own
 HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
@@ -40,7 +41,7 @@ class Model:
     """
 
     reference: str
-    source: Literal["embedded", "local", "hub"]
+    source: Source
     path: str
     fingerprint: str
     context: int
@@ -59,6 +60,8 @@ def resolve(model: ModelSettings) -> Model:
     name = model.name
     if name == EMBEDDED:
         return _read(name, EMBEDDED, embedded.prepare())
+    if name == toy_seq2seq.NAME:
+        return _read(name, "toy", toy_seq2seq.prepare())
     path = Path(name).expanduser()
     if path.is_dir():
         return _read(name, "local", path.resolve())
@@ -73,7 +76,7 @@ def resolve(model: ModelSettings) -> Model:
 _NAMES = "a model is `embedded`, a folder with config.json, tokenizer and weights, or a hub id such as Qwen/Qwen3-1.7B-Base"
 
 
-def _read(reference: str, source: Literal["embedded", "local", "hub"], path: Path, commit: str | None = None) -> Model:
+def _read(reference: str, source: Source, path: Path, commit: str | None = None) -> Model:
     if not (path / "config.json").is_file():
         if (path / "adapter_config.json").is_file():
             raise ConfigError(f"model.name: {path}: a LoRA adapter, not a model", hint="name its base model here")
@@ -105,6 +108,8 @@ def title(model: Model) -> str:
     """A model's name for readers: that of its folder, or on the hub."""
     if model.source == "embedded":
         return EMBEDDED_TITLE
+    if model.source == "toy":
+        return toy_seq2seq.TITLE
     return Path(model.reference).resolve().name if model.source == "local" else model.reference
 
 

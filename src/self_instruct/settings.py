@@ -67,7 +67,7 @@ class GenerateSettings(Section):
         str | None,
         place(
             "Write no tasks: take instructions and inputs of this corpus, and write their outputs anew (paper, section 5.5: by a "
-            "stronger model).",
+            "stronger model), greedily and in at most `input_first_tokens` tokens.",
             "outputs_of",
         ),
     ] = None

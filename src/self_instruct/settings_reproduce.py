@@ -169,6 +169,8 @@ def _check_row(row: Row, known: dict[str, Row]) -> None:
             raise _disagree(
                 "rows", "must be mended: '{row}' is tuned on '{name}', which writes no corpus", row=row.name, name=source
             )
+    if row.has_corpus and row.name in (SEEDS, SUPERNI, T0):
+        raise _disagree("rows", "must be mended: '{row}' writes a corpus, and its name means other data", row=row.name)
     if row.generate and row.outputs_of:
         raise _disagree("rows", "must be mended: '{row}' has both `generate` and `outputs_of`", row=row.name)
     if (row.outputs_of is None) != (row.outputs_by is None):
