@@ -16,6 +16,7 @@ from typing import Any
 
 from self_instruct import commandline, corpus, reproduce_cells, reproduce_matrix, rundir, runlog, seedbank, superni
 from self_instruct.errors import DataError, SelfInstructError
+from self_instruct.loading import Loaded
 from self_instruct.reproduce_cells import Command
 from self_instruct.reproduce_matrix import Cell, Matrix, RowPlan
 from self_instruct.runlog import log
@@ -45,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = commandline.parser("reproduce", ABOUT).parse_args(list(argv))
     loaded = commandline.loaded(arguments)
     settings = loaded.settings
-    out = Path(settings.run.dir or f"runs/reproduce-{loaded.name}")
+    out = place(loaded)
     command = _command(arguments, out)
     faults = find_faults(settings)
     matrix = _matrix(settings, out, faults)
@@ -58,6 +59,11 @@ def main(argv: Sequence[str]) -> int:
         return 0
     with rundir.locked(out):
         return _run(settings, command, faults, loaded.name)
+
+
+def place(loaded: Loaded) -> Path:
+    """The comparison's folder: `run.dir`, else `runs/reproduce-<config name>`, beside that config's own run."""
+    return Path(loaded.settings.run.dir or f"runs/reproduce-{loaded.name}")
 
 
 def _command(arguments: argparse.Namespace, out: Path) -> Command:
@@ -237,13 +243,13 @@ def _report(settings: Settings, command: Command, progress: Progress, matrix: Ma
         )
     if failure := reproduce_cells.run([*evaluate, "report", str(command.out), *given]):
         raise SelfInstructError(f"the report failed: {failure}", hint=f"./launch.sh evaluate report {command.out}")
-    place = command.out / "report" / "report.html"
-    log.info("the report is %s", place)
-    print(json.dumps({"report": str(place), "cells": len(progress.keys), "failed": progress.failed}))
+    report = command.out / "report" / "report.html"
+    log.info("the report is %s", report)
+    print(json.dumps({"report": str(report), "cells": len(progress.keys), "failed": progress.failed}))
     if failed := progress.failed | dict(faults):
         raise SelfInstructError(
             f"{len(failed)} failed: {_listed(failed)}",
-            hint=f"the report, {place}, has the others; mend these and run the same command again: what is finished stays",
+            hint=f"the report, {report}, has the others; mend these and run the same command again: what is finished stays",
         )
     return 0
 
