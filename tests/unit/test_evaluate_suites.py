@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from self_instruct.errors import DataError
+from self_instruct.errors import ConfigError, DataError
 from self_instruct.evaluate import suites
 from self_instruct.evaluate.suites import Prompted, Suite
 from self_instruct.records import EvalItem
@@ -161,3 +161,45 @@ def test_superni_has_its_own_prompt_within_its_own_limit_and_the_models() -> Non
     assert found(1000, prompt_tokens=50) == (expected(39), True)
     assert found(70, prompt_tokens=50) == (expected(29), True)
     assert found(70, prompt_tokens=50, cut="official") == (" ".join(expected(100).split()[:39]), True)
+
+
+# In a chat template.
+
+
+def chatty() -> Any:
+    from sample_training import byte_level
+
+    tokenizer = byte_level()
+    tokenizer.chat_template = (
+        "{% for m in messages %}<u>{{ m.content }}</u>{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
+    )
+    return tokenizer
+
+
+def test_in_a_chat_a_task_is_what_a_user_says_without_a_cue() -> None:
+    one = suite(item(" Name it. ", "a gull"), item("Name a fish.", ""))
+    made = suites.prompts(one, EvaluateSettings(), 500, chatty, chat=True)
+    assert [found.prompt for found in made] == ["<u>Name it.\n\na gull</u><a>", "<u>Name a fish.</u><a>"]
+    assert not any(found.cut for found in made)
+
+
+def test_in_a_chat_superni_asks_what_it_asks_elsewhere() -> None:
+    one = suite(item("Name it", "a gull"), kind="superni")
+    (made,) = suites.prompts(one, EvaluateSettings(), 500, chatty, chat=True)
+    assert made.prompt == "<u>Definition: Name it.\n\nNow complete the following example -\nInput: a gull.\nOutput:</u><a>"
+
+
+@pytest.mark.parametrize("kind", ["superni", "user_oriented"])
+def test_in_a_chat_the_template_has_its_place_in_what_fits(kind: suites.Kind) -> None:
+    tokenizer = chatty()
+    one = suite(item("Name it.", "gull " * 300), kind=kind)
+    (made,) = suites.prompts(one, EvaluateSettings(), 200, lambda: tokenizer, chat=True)
+    assert made.cut and made.prompt.endswith("</u><a>")
+    assert len(tokenizer(made.prompt).input_ids) <= 190
+
+
+def test_a_chat_needs_a_template() -> None:
+    from sample_training import byte_level
+
+    with pytest.raises(ConfigError, match="has no chat template"):
+        suites.prompts(suite(item("Name it.", "")), EvaluateSettings(), 500, byte_level, chat=True)

@@ -89,7 +89,20 @@ def test_help_answers_within_a_second_and_lists_everything(checkout: Path, comma
     done = launch(checkout, commands, "--help")
     assert time.monotonic() - begun < 1
     assert done.returncode == 0
-    for word in ("generate", "train", "evaluate", "all", "doctor", "test", "--gpu", "--config", "--set", "--out", "--dry-run"):
+    for word in (
+        "generate",
+        "train",
+        "evaluate",
+        "all",
+        "reproduce",
+        "doctor",
+        "test",
+        "--gpu",
+        "--config",
+        "--set",
+        "--out",
+        "--dry-run",
+    ):
         assert word in done.stdout
     assert not (checkout / ".venv").exists()
 
@@ -202,6 +215,15 @@ def test_all_runs_the_three_in_a_row(checkout: Path, commands: Path) -> None:
     called = [line for line in done.stdout.splitlines() if not line.startswith("in ")]
     config = "--config configs/tiny.yaml"
     assert called == [f"python generate {config}", f"accelerate launch {ACCELERATE} train {config}", f"python evaluate {config}"]
+
+
+def test_the_comparison_gets_its_flags(checkout: Path, commands: Path, tmp_path: Path) -> None:
+    prepared(checkout)
+    (tmp_path / "clone.d").mkdir()
+    words = ("reproduce", "--config", "configs/reproduce/demo.yaml", "--set", "data.superni=clone.d", "--out", "mine")
+    done = launch(checkout, commands, *words, cwd=tmp_path)
+    flags = f"--config configs/reproduce/demo.yaml --set data.superni={tmp_path}/clone.d --out {tmp_path}/mine"
+    assert done.stdout.splitlines() == [f"python -m self_instruct reproduce {flags}", f"in {checkout}"]
 
 
 def test_paths_are_the_callers(checkout: Path, commands: Path, tmp_path: Path) -> None:

@@ -359,3 +359,25 @@ def test_cut_off_weights_are_named(tiny_model: Path, content: bytes) -> None:
     (tiny_model / "model.safetensors").write_bytes(content)
     with pytest.raises(ConfigError, match=r"model\.safetensors: cut off or damaged"):
         resolve(tiny_model)
+
+
+# The toy encoder-decoder.
+
+
+def test_the_toy_encoder_decoder_is_made_once_and_says_what_it_is(
+    embedded_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from self_instruct import toy_seq2seq
+
+    monkeypatch.setattr(toy_seq2seq, "folder", lambda: tmp_path / "toy")
+    monkeypatch.setattr(toy_seq2seq.subprocess, "run", lambda *args, **more: _made(toy_seq2seq))
+    model = resolve("toy-seq2seq")
+    assert (model.source, model.architecture, model.context) == ("toy", "T5ForConditionalGeneration", models.UNBOUND)
+    assert models.title(model) == "toy encoder-decoder, random weights"
+    assert json.loads((tmp_path / "toy" / "config.json").read_text())["is_encoder_decoder"]
+    monkeypatch.setattr(toy_seq2seq.subprocess, "run", None)
+    assert resolve("toy-seq2seq") == model
+
+
+def _made(toy: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.CompletedProcess([], toy.main(), "", "")

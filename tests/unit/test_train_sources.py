@@ -190,3 +190,45 @@ def test_the_fingerprint_knows_every_field_and_the_order() -> None:
 
 def test_an_answer_is_what_a_row_is_trained_on() -> None:
     assert [answer(one) for one in (row("a"), prompt("b", completion="owl"), chat("c", "Hi", "Hello"))] == ["gull", "owl", "Hello"]
+
+
+# A subset of the instructions.
+
+
+def instructions(rows: Sequence[Example]) -> set[str]:
+    return {one.instruction for one in rows if isinstance(one, TrainingExample)}
+
+
+SEEDS = [row(f"s{number}", f"Seed {number}") for number in range(10)]
+
+
+@given(sizes=st.lists(st.integers(1, 130), min_size=2, max_size=2).map(sorted), seed=st.integers(0, 3), order=st.randoms())
+def test_smaller_subsets_are_part_of_larger_ones_seeds_first(sizes: list[int], seed: int, order: random.Random) -> None:
+    rows = list(MANY)
+    order.shuffle(rows)
+    found = [combine(SEEDS, [of(*rows)], instructions=size, seed=seed) for size in sizes]
+    small, large = (instructions(one.examples) for one in found)
+    assert small <= large
+    assert [one.instructions for one in found] == [min(size, 110) for size in sizes] == [len(small), len(large)]
+    assert all(one.available == 110 for one in found)
+    for size, taken in zip(sizes, (small, large), strict=True):
+        assert len([text for text in taken if text.startswith("Seed")]) == min(size, 10)
+    # An instruction comes with all its rows.
+    assert len(found[1].examples) == sum(1 if text.startswith("Seed") else 3 for text in large)
+    assert found[1].drops == {"duplicate": 0, "empty": 0}
+
+
+def test_which_instructions_are_taken_depends_on_the_seed() -> None:
+    taken = {frozenset(instructions(combine([], [of(*MANY)], instructions=30, seed=seed).examples)) for seed in range(3)}
+    assert len(taken) == 3
+
+
+def test_held_out_are_some_of_the_subset() -> None:
+    found = combine(SEEDS, [of(*MANY)], instructions=50, held_out=0.25, seed=1)
+    assert len(instructions(found.held_out)) == 10 and len(instructions(found.examples)) == 40
+    assert not instructions(found.held_out) & instructions(SEEDS)
+
+
+def test_the_seeds_alone_can_be_trained_on() -> None:
+    found = combine(SEEDS, [])
+    assert (found.counts, found.instructions, found.available) == ({"seeds": 10}, 10, 10)
