@@ -27,6 +27,7 @@ FORMAT = 1
 ABOUT = "Make and measure all models of the paper's comparison, and report on them; docs/reproduce.md tells more."
 TRIES = 2
 NOT_YET = "not yet run"
+LEFT_OUT = "left out by reproduce.only"
 
 
 @dataclass
@@ -53,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     for line in describe(matrix, command):
         log.info("%s", line)
     if arguments.dry_run:
-        cells = [{"cell": cell.name, "after": list(cell.after)} for cell in matrix.cells]
+        cells = [{"cell": cell.name, "after": list(cell.after)} for cell in matrix.cells if cell.name in matrix.wanted]
         not_run = {plan.row.name: plan.why for plan in matrix.rows if plan.why}
         print(json.dumps({"dry_run": True, "out": str(out), "cells": cells, "not_run": not_run}))
         return 0
@@ -99,8 +100,10 @@ def _matrix(settings: Settings, out: Path, faults: Mapping[str, str]) -> Matrix:
 
 def describe(matrix: Matrix, command: Command) -> list[str]:
     """The plan in lines: every cell with what it waits for, then the rows that aren't run, and why."""
-    lines = [f"{len(matrix.cells)} cells of {len(matrix.rows)} rows, in {command.out}:"]
+    lines = [f"{len(matrix.wanted)} of {len(matrix.cells)} cells of {len(matrix.rows)} rows, in {command.out}:"]
     for cell in matrix.cells:
+        if cell.name not in matrix.wanted:
+            continue
         state = "finished" if reproduce_cells.finished(command.folder(cell)) else "to do"
         lines.append(f"  {cell.name:34} {state:9} {'after ' + ', '.join(cell.after) if cell.after else ''}".rstrip())
     for plan in matrix.rows:
@@ -120,8 +123,9 @@ def _run(settings: Settings, command: Command, faults: Mapping[str, str], name: 
             cell = next((one for one in matrix.cells if not progress.dealt_with(one)), None)
             if cell is None:
                 break
-            number = 1 + sum(map(progress.dealt_with, matrix.cells))
-            _deal_with(cell, command, settings, progress, known, f"{number} of {len(matrix.cells)}")
+            number = 1 + sum(progress.dealt_with(one) for one in matrix.cells if one.name in matrix.wanted)
+            place = f"{number} of {len(matrix.wanted)}" if cell.name in matrix.wanted else ""
+            _deal_with(cell, command, settings, progress, known, place)
         return _report(settings, command, progress, matrix, faults)
     finally:
         log.removeHandler(handler)
@@ -133,10 +137,10 @@ def _keys(path: Path) -> dict[str, str]:
 
 
 def _deal_with(cell: Cell, command: Command, settings: Settings, progress: Progress, known: dict[str, str], number: str) -> None:
-    """Find a cell finished, or run it, twice at most."""
+    """Find a cell finished, or run it, twice at most. One without a number is looked for alone."""
     waits = [name for name in cell.after if name not in progress.keys]
     if waits:
-        progress.blocked[cell.name] = f"{waits[0]} failed"
+        progress.blocked[cell.name] = f"{waits[0]} failed" if waits[0] not in progress.blocked else progress.blocked[waits[0]]
         return
     stage = command.folder(cell)
     try:
@@ -145,8 +149,12 @@ def _deal_with(cell: Cell, command: Command, settings: Settings, progress: Progr
         if known.get(cell.name) == key and reproduce_cells.finished(stage):
             if what := reproduce_cells.damage(stage):
                 raise SelfInstructError(f"{what}; delete {stage} and what was made of it to make them again")
-            log.info("cell %s, %s: finished", number, cell.name)
+            if number:
+                log.info("cell %s, %s: finished", number, cell.name)
             progress.keys[cell.name] = key
+            return
+        if not number:
+            progress.blocked[cell.name] = LEFT_OUT
             return
     except SelfInstructError as error:
         log.error("cell %s, %s: %s", number, cell.name, error.message)
@@ -208,7 +216,7 @@ def _row(
     else:
         told = [states[name] for stage in ("train", "evaluate") if (name := f"{made}/{stage}") in states]
         if unfinished := next((one for one in told if one[0] != "finished"), None):
-            state, why = ("not run" if unfinished[1] == NOT_YET else "failed"), unfinished[1]
+            state, why = ("not run" if unfinished[1] in (NOT_YET, LEFT_OUT) else "failed"), unfinished[1]
     return {
         "row": row.name,
         "role": plan.role,

@@ -56,33 +56,41 @@ class RowPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Matrix:
-    """Rows in the report's order, cells in the order they are run: none comes before what it waits for."""
+    """Rows in the report's order, cells in the order they are run: none comes before what it waits for. `wanted`: the names of the
+    cells that `reproduce.only` leaves, with those that they wait for."""
 
     rows: tuple[RowPlan, ...]
     cells: tuple[Cell, ...]
+    wanted: frozenset[str]
 
 
 def build(settings: Settings, out: Path, *, seeds: int, instructions: Mapping[str, int], faults: Mapping[str, str]) -> Matrix:
     """The matrix of the settings, below the folder `out`.
 
     `seeds`: how many seed tasks there are. `instructions`: how many different ones, seeds among them, a row's corpus has, of those
-    that are there already. `faults`: what is wrong with `superni` or `t0`. With `reproduce.only` the others' cells are left out,
-    but for those that are waited for.
+    that are there already. `faults`: what is wrong with `superni` or `t0`.
     """
     rows = every_row(settings)
     known = {row.name: row for row in rows}
     plans: list[RowPlan] = []
-    wanted = set(settings.reproduce.only or known)
     for row in rows:
-        if row.name in wanted:
-            same = _same_as(row, rows, seeds, instructions)
-            plans.append(RowPlan(row=row, role=role(row, known), why=_why_not(row, known, settings, faults), same_as=same))
+        same = _same_as(row, rows, seeds, instructions)
+        plans.append(RowPlan(row=row, role=role(row, known), why=_why_not(row, known, settings, faults), same_as=same))
     cells: dict[str, Cell] = {}
     for plan in plans:
         if plan.why is None and plan.same_as is None:
             for cell in _cells(plan.row, known, settings, out, faults):
                 _add(cell, cells, known, settings, out, faults)
-    return Matrix(rows=tuple(plans), cells=tuple(cells.values()))
+    return Matrix(rows=tuple(plans), cells=tuple(cells.values()), wanted=_wanted(plans, cells, settings.reproduce.only))
+
+
+def _wanted(plans: Sequence[RowPlan], cells: Mapping[str, Cell], only: Sequence[str]) -> frozenset[str]:
+    stand = {plan.row.name: plan.same_as or plan.row.name for plan in plans}
+    rows = {stand[name] for name in only or stand}
+    found = [name for name, cell in cells.items() if cell.row in rows and cell.stage != "generate"]
+    for name in found:  # it grows
+        found += [before for before in cells[name].after if before not in found]
+    return frozenset(found)
 
 
 def every_row(settings: Settings) -> tuple[Row, ...]:

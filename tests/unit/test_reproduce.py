@@ -231,6 +231,18 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(
     assert {path for path in tmp_path.rglob("*") if "cache" not in path.parts} == before
 
 
+def test_rows_that_are_left_out_are_not_run_and_not_forgotten(asked: list[str], stages: Callable[..., Stages]) -> None:
+    made = stages()
+    reproduce.main([*asked, "--set", "reproduce.only=[t0]"])
+    assert made.called == ["t0/train", "t0/evaluate", "report"]
+    assert rows()["t0"] == ("measured", None) and rows()["mine"] == ("not run", "left out by reproduce.only")
+    made = stages()
+    reproduce.main([*asked, "--set", "reproduce.only=[mine]"])
+    assert made.called == ["mine/train", "mine/evaluate", "report"]
+    assert rows()["t0"] == rows()["mine"] == ("measured", None)
+    assert rows()["base"][0] == "not run"
+
+
 def test_a_second_command_on_the_same_folder_is_refused(asked: list[str], stages: Callable[..., Stages]) -> None:
     stages()
     with rundir.locked(Path("out")), pytest.raises(SelfInstructError, match="another process is writing it"):

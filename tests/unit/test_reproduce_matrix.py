@@ -161,11 +161,23 @@ def test_a_size_beyond_the_corpus_is_the_whole_corpus(there: int | None, same: b
     assert ("size-800/train" in cells(matrix)) is not same
 
 
+def wanted(*overrides: str, **more: Any) -> list[str]:
+    matrix = made(*overrides, **more)
+    return [name for name in cells(matrix) if name in matrix.wanted]
+
+
 def test_only_some_rows_with_what_they_need() -> None:
-    matrix = made(*BOTH, "reproduce.only=[self-instruct+superni]")
-    assert cells(matrix) == ["self-instruct/generate", "self-instruct+superni/train", "self-instruct+superni/evaluate"]
-    assert [plan.row.name for plan in matrix.rows] == ["self-instruct+superni"]
-    assert cells(made("reproduce.only=[size-800]"))[0] == "self-instruct/generate"
+    assert wanted(*BOTH, "reproduce.only=[self-instruct+superni]") == [
+        "self-instruct/generate", "self-instruct+superni/train", "self-instruct+superni/evaluate",
+    ]  # fmt: skip
+    assert wanted("reproduce.only=[size-800]") == ["self-instruct/generate", "size-800/train", "size-800/evaluate"]
+    assert (
+        wanted("reproduce.sizes=[800]", "reproduce.only=[size-800]", instructions={"self-instruct": 300})[-1]
+        == "self-instruct/evaluate"
+    )
+    everything = made(*BOTH)
+    assert everything.wanted == set(cells(everything))
+    assert [plan.row.name for plan in made(*BOTH, "reproduce.only=[base]").rows] == list(ROLES)
 
 
 def test_outputs_of_outputs_wait_for_one_another() -> None:
@@ -175,7 +187,7 @@ def test_outputs_of_outputs_wait_for_one_another() -> None:
         {"name": "second", "outputs_of": "own", "outputs_by": "teacher"},
         {"name": "third", "outputs_of": "second", "outputs_by": "teacher", "data": ["third"]},
     ]
-    names = cells(made(f"reproduce.rows={json.dumps(rows)}", "reproduce.only=[third]", "reproduce.sizes=[]"))
+    names = wanted(f"reproduce.rows={json.dumps(rows)}", "reproduce.only=[third]", "reproduce.sizes=[]")
     assert names == ["own/generate", "second/generate", "third/generate", "third/train", "third/evaluate"]
 
 
@@ -239,6 +251,7 @@ def test_any_rows_are_refused_or_make_cells_in_order(rows: list[dict[str, Any]],
     assert len(names) == len(set(names))
     for cell in matrix.cells:
         assert all(names.index(before) < names.index(cell.name) for before in cell.after)
+    assert matrix.wanted <= set(names)
 
 
 @pytest.mark.parametrize(
