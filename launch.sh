@@ -31,6 +31,7 @@ usage: ./launch.sh [COMMAND] [FLAGS]
   ./launch.sh evaluate seeds FILE  check a file of seeds or user-oriented tasks, and print its figures
   ./launch.sh all FLAGS          the three in a row
   ./launch.sh reproduce FLAGS    the paper's whole comparison: all its models made, measured and reported, as the config says
+  ./launch.sh verify REPORT      scores, corpora and report again from the journals, without a model, compared byte for byte
   ./launch.sh doctor             ten lines: what this machine can run, and which config fits
   ./launch.sh test               install what the tests need; lint, types, and every test that needs no GPU
   ./launch.sh test ARGS          the same tests without lint and types; ARGS go to pytest, such as -k rules
@@ -311,11 +312,18 @@ case ${1-} in
     log=${run_dir/runs\//runs/reproduce-}/log.txt
     python -m self_instruct reproduce "${arguments[@]}"
     ;;
+  verify)
+    if [[ " $* " == *" --help "* && ! -f $venv/.self-instruct ]]; then usage && exit; fi
+    set_up
+    take_arguments "${@:2}"
+    begin verify
+    python -m self_instruct verify "${arguments[@]}"
+    ;;
   doctor)
     step=doctor
     find_python
     "$python" -B src/self_instruct/doctor.py
     ;;
   test) tests "${@:2}" ;;
-  *) refuse "launch.sh: no command '$1'" "one of generate, train, evaluate, all, reproduce, doctor, test; none runs the demo; --help tells more" ;;
+  *) refuse "launch.sh: no command '$1'" "one of generate, train, evaluate, all, reproduce, verify, doctor, test; none runs the demo; --help tells more" ;;
 esac

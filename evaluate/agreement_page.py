@@ -14,6 +14,7 @@ from self_instruct.errors import DataError
 from self_instruct.evaluate import (
     document_markdown,
     joined,
+    matrix,
     paper,
     rating_export,
     rating_runs,
@@ -33,11 +34,10 @@ def write(places: Sequence[Path], out: Path | None) -> str:
 
     Raises DataError where nobody has rated, and RunFolderError where `out` holds something else.
     """
-    runs = [store.read(place) for place in places]
-    if not any(rating_runs.place(run.run).is_file() for run in runs):
-        raise DataError(
-            f"{runs[0].run}: nobody has rated it", hint=f"./launch.sh evaluate rate {runs[0].run}, or evaluate judge {runs[0].run}"
-        )
+    runs = matrix.runs(places)
+    if not any(rating_runs.file(run).is_file() for run in runs):
+        rated = runs[0].keeper or runs[0].run
+        raise DataError(f"{rated}: nobody has rated it", hint=f"./launch.sh evaluate rate {rated}, or evaluate judge {rated}")
     labels, together, seed = joined.labels(runs), joined.join(runs), runs[0].seed
     tree = rating_tree.build(runs, labels, together.suites, seed)
     theirs = paper.tree()

@@ -1,7 +1,7 @@
 """The evaluate stage's command: base and adapters answer the evaluation sets, and a report sets them side by side.
 
-Knows the order of the stage's steps, and nothing of how each is done. The only module here that opens an engine,
-a run folder or reads argv. Imports nothing heavy before it is needed.
+Knows the order of the stage's steps, and nothing of how each is done. The only module here that opens an engine
+or a run folder; reads argv, as `cli_files` does. Imports nothing heavy before it is needed.
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from self_instruct import commandline, rundir
-from self_instruct.errors import ConfigError, DataError
-from self_instruct.evaluate import adapters, predict, suites
+from self_instruct.errors import ConfigError
+from self_instruct.evaluate import adapters, cli_files, predict, suites
 from self_instruct.records import Completion, Request
-from self_instruct.rules import Rules
 from self_instruct.runlog import log
-from self_instruct.seedbank import seed_file, user_oriented_file
 
 if TYPE_CHECKING:
     from self_instruct.evaluate.judge import Judged
@@ -39,9 +37,10 @@ def main(argv: Sequence[str]) -> int:
         "rate": rate,
         "judge": judge_answers,
         "agree": show_agreement,
-        "score": score_files,
-        "seeds": check_seeds,
-        "statistics": measure_corpora,
+        "score": cli_files.score_files,
+        "seeds": cli_files.check_seeds,
+        "statistics": cli_files.measure_corpora,
+        "verify": cli_files.verify_report,
     }
     if argv and argv[0] in commands:
         return commands[argv[0]](argv[1:])
@@ -49,10 +48,11 @@ def main(argv: Sequence[str]) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = (
         "subcommands, each with a --help of its own:\n"
-        "  evaluate report RUN ...       the report of a finished run again, or one of several runs\n"
+        "  evaluate report RUN ...       the report of a finished run again, one of several runs, or a comparison's\n"
         "  evaluate rate RUN ...         a page on which people rate the answers and review the data\n"
         "  evaluate judge RUN ...        a local model rates the answers as people do\n"
         "  evaluate agree RUN ...        how far raters agree, people and judges; with --out all ratings as files\n"
+        "  evaluate verify REPORT        scores and report again from the journals, compared byte for byte\n"
         "  evaluate score FILE ...       score predictions that were made elsewhere, such as natural-instructions' files\n"
         "  evaluate statistics CORPUS    verbs and nouns, nearest seeds, lengths and shares of any corpus of instructions\n"
         "  evaluate seeds FILE ...       check files of seeds or user-oriented tasks, and print how diverse they are"
@@ -148,9 +148,11 @@ async def answers(
 
 def write_report(argv: Sequence[str]) -> int:
     """`evaluate report RUN …`: the report of finished runs, from what they stored. Raises DataError and RunFolderError."""
-    parser = subparser("report", "Write the report of a finished run again, or one report of several runs.")
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders whose evaluate stage is finished")
-    parser.add_argument("--out", metavar="DIR", help="where to write (default, for one run: RUN/evaluate/report)")
+    parser = cli_files.subparser(
+        "report", "Write the report of a finished run again, one report of several runs, or a comparison's."
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="evaluated run folders, or the folder of a comparison (reproduce)")
+    parser.add_argument("--out", metavar="DIR", help="where to write (default: RUN/evaluate/report; a comparison's: RUN/report)")
     arguments = parser.parse_args(argv)
     loaded = commandline.loaded(argparse.Namespace(config=arguments.config, overrides=arguments.overrides))
     examples = None if loaded.origins["evaluate.examples"] == "default" else loaded.settings.evaluate.examples
@@ -160,7 +162,7 @@ def write_report(argv: Sequence[str]) -> int:
     runs = [Path(name) for name in arguments.runs]
     if arguments.out is None and len(runs) > 1:
         raise ConfigError(f"evaluate report: {len(runs)} runs, and no place for their report", hint="name one with --out DIR")
-    place = report.write_runs(runs, Path(arguments.out), examples) if arguments.out else report.write_run(runs[0], examples)
+    place = report.write(runs, Path(arguments.out) if arguments.out else None, examples)
     log.info("the report is %s", place)
     print(json.dumps({"stage": "evaluate", "report": str(place), "rouge_l": report.means(place.with_name("report.json"))}))
     return 0
@@ -168,18 +170,20 @@ def write_report(argv: Sequence[str]) -> int:
 
 def rate(argv: Sequence[str]) -> int:
     """`evaluate rate RUN …`: serve the page on which people rate. Raises DataError, RunFolderError and ConfigError."""
-    parser = subparser("rate", "Serve a page on which people rate the answers of finished runs, blind, and review their data.")
+    parser = cli_files.subparser(
+        "rate", "Serve a page on which people rate the answers of finished runs, blind, and review their data."
+    )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="evaluated run folders; the ratings are kept in the first")
     arguments = parser.parse_args(argv)
     settings = commandline.loaded(arguments).settings
 
-    from self_instruct.evaluate import rating_runs, rating_server, ratings, store
+    from self_instruct.evaluate import matrix, rating_runs, rating_server, ratings
 
-    runs = [store.read(Path(name)) for name in arguments.runs]
+    runs = matrix.runs([Path(name) for name in arguments.runs])
     sets = rating_runs.load(runs, settings.evaluate.rate.review)
     for one in sets:
         log.info("%s: %d instructions, %d answers to rate", one.title, len(one.subjects), one.total)
-    kept = ratings.RatingStore(rating_runs.place(runs[0].run))
+    kept = ratings.RatingStore(rating_runs.file(runs[0]))
     kept.put_note("review", str(settings.evaluate.rate.review))
     try:
         asyncio.run(rating_server.serve(sets, kept, settings.evaluate.rate))
@@ -194,7 +198,7 @@ def rate(argv: Sequence[str]) -> int:
 
 def judge_answers(argv: Sequence[str]) -> int:
     """`evaluate judge RUN …`: a local model rates the answers. Raises DataError, RunFolderError, ConfigError and EngineError."""
-    parser = subparser("judge", "A local model rates the answers of finished runs on the four levels that people have.")
+    parser = cli_files.subparser("judge", "A local model rates the answers of finished runs on the four levels that people have.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="evaluated run folders; the ratings are kept in the first")
     arguments = parser.parse_args(argv)
     given = commandline.loaded(arguments).settings
@@ -203,16 +207,16 @@ def judge_answers(argv: Sequence[str]) -> int:
     settings = given.model_copy(update={"model": judging})
 
     from self_instruct import hardware
-    from self_instruct.evaluate import judge, rating_runs, ratings, store
+    from self_instruct.evaluate import judge, matrix, rating_runs, ratings
     from self_instruct.models import described, load_tokenizer, resolve
 
-    runs = [store.read(Path(name)) for name in arguments.runs]
+    runs = matrix.runs([Path(name) for name in arguments.runs])
     sets = rating_runs.answered(runs)
     model = resolve(judging)
     if warning := judge.family(described(model), [run.model for run in runs]):
         log.warning("%s", warning)
     tokenizer = None if judging.engine == "scripted" else load_tokenizer(model.path)
-    place = rating_runs.place(runs[0].run)
+    place = rating_runs.file(runs[0])
     dtype = hardware.choose_dtype(judging.dtype)[0]
     folder = place.with_name(f"judge-{model.fingerprint[:12]}-{judging.engine}-{dtype}")
     with rundir.locked(folder):
@@ -246,7 +250,7 @@ async def _judge(sets: Sequence[RatingSet], tokenizer: Any, model: Model, settin
 
 def show_agreement(argv: Sequence[str]) -> int:
     """`evaluate agree RUN …`: how far raters agree, and every rating as a file. Raises DataError and RunFolderError."""
-    parser = subparser("agree", "How far people and judges agree, beside the paper's raters.")
+    parser = cli_files.subparser("agree", "How far people and judges agree, beside the paper's raters.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="evaluated run folders with ratings")
     parser.add_argument("--out", metavar="DIR", help="write it there, with all ratings and reviews as JSON Lines and CSV")
     arguments = parser.parse_args(argv)
@@ -257,65 +261,3 @@ def show_agreement(argv: Sequence[str]) -> int:
     out = Path(arguments.out) if arguments.out else None
     print(agreement_page.write([Path(name) for name in arguments.runs], out))
     return 0
-
-
-def score_files(argv: Sequence[str]) -> int:
-    """`evaluate score FILE …`: score predictions made elsewhere on the evaluation sets of the settings. Raises DataError."""
-    parser = subparser("score", "Score files of predictions on the evaluation sets that the settings name, and print the tables.")
-    parser.add_argument(
-        "files",
-        nargs="+",
-        metavar="FILE",
-        help="JSON Lines with `id` and `prediction`, or an answers.jsonl of ours; the first is the base",
-    )
-    arguments = parser.parse_args(argv)
-    settings = commandline.loaded(arguments).settings
-    found = suites.load(settings.evaluate)
-
-    from self_instruct.evaluate import score_predictions
-
-    print(score_predictions.render(found, [Path(name) for name in arguments.files], settings.run.seed))
-    return 0
-
-
-def measure_corpora(argv: Sequence[str]) -> int:
-    """`evaluate statistics CORPUS`: what a corpus is like, beside the paper's. Raises DataError."""
-    parser = subparser("statistics", "Measure a corpus of instructions, ours or in the authors' formats, beside the paper's.")
-    parser.add_argument("corpus", metavar="CORPUS", help="a run's generate/corpus, or a JSON or JSON Lines file")
-    parser.add_argument("--out", metavar="DIR", help="write it there as HTML, Markdown and JSON with the plots")
-    arguments = parser.parse_args(argv)
-    loaded = commandline.loaded(argparse.Namespace(config=arguments.config, overrides=arguments.overrides))
-
-    from self_instruct.evaluate import corpus_page
-
-    out = Path(arguments.out) if arguments.out else None
-    print(corpus_page.write(Path(arguments.corpus), loaded.settings.generate.seeds, out))
-    return 0
-
-
-def check_seeds(argv: Sequence[str]) -> int:
-    """`evaluate seeds [FILE …]`: print what the files hold and what to mend. Raises DataError where one can't be used."""
-    from self_instruct.evaluate import seed_report
-
-    parser = subparser("seeds", "Check files of seed tasks or user-oriented tasks, and print their figures.")
-    parser.add_argument("files", nargs="*", metavar="FILE", help="JSON Lines; none: the seeds and user-oriented tasks that ship")
-    arguments = parser.parse_args(argv)
-    settings = commandline.loaded(arguments).settings
-    files = [Path(name) for name in arguments.files]
-    files = files or [seed_file(settings.generate.seeds), *map(user_oriented_file, suites.user_oriented_names(settings.evaluate))]
-    sets = [seed_report.survey(path, Rules(settings.generate)) for path in files]
-    print(seed_report.render(sets))
-    for one in sets:
-        if faults := sum(finding.fatal for finding in one.findings):
-            raise DataError(
-                f"{one.path}: can't be used as it is: {faults} {'fault' if faults == 1 else 'faults'}, listed above",
-                hint="mend them; seeds/README.md shows the format",
-            )
-    return 0
-
-
-def subparser(command: str, description: str) -> argparse.ArgumentParser:
-    """The parser of a subcommand, with the flags of settings."""
-    parser = argparse.ArgumentParser(prog=f"self-instruct evaluate {command}", description=description, allow_abbrev=False)
-    commandline.add_settings_flags(parser)
-    return parser

@@ -54,7 +54,7 @@ def finish(
             for one in suites
         },
     }
-    stage.finish({"results": place}, **facts)
+    stage.finish({"results": place, "predictions": stage.path / "journal" / "predictions.jsonl"}, **facts)
 
 
 def _suite(

@@ -28,6 +28,7 @@ from self_instruct.evaluate.drawing import (
     slug,
     wide,
 )
+from self_instruct.evaluate.intervals import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -232,50 +233,58 @@ def ratings(
 def data_size(
     points: Sequence[tuple[int, float]],
     extra: tuple[str, float] | None = None,
-    ours: Sequence[tuple[int, float]] = (),
+    ours: Sequence[tuple[int, Estimate]] = (),
+    ours_extra: tuple[int, Estimate] | None = None,
     *,
     name: str = "data-size",
+    ours_rated_by: str | None = None,
 ) -> Figure:
     """Figure 7: percent rated A by the number of instructions, (number, percent), at least one point; `extra` stands at the
-    last one."""
-    paper, star, run = (
+    last one. Ours have their intervals; `ours_extra` has other outputs."""
+    paper, star, run, run_star = (
         {"color": SERIES[0], "marker": "o", "ls": "-", "lw": 2, "ms": 7},
         {"color": SERIES[1], "marker": "*", "ms": 13, "ls": ""},
         {"color": SERIES[2], "marker": "D", "ls": "--", "lw": 2, "ms": 7},
+        {"color": SERIES[3], "marker": "*", "ms": 13, "ls": ""},
     )
+    who = f", rated by {ours_rated_by}" if ours_rated_by else ""
     keys = [Key("paper", paper)]
     keys += [Key(f"paper, {extra[0]}", star)] if extra else []
-    keys += [Key("this run", run)] if ours else []
-    drawn = (
-        [(x, y, paper) for x, y in points] + ([(points[-1][0], extra[1], star)] if extra else []) + [(x, y, run) for x, y in ours]
-    )
+    keys += [Key(f"this run{who}", run)] if ours else []
+    keys += [Key(f"this run, other outputs{who}", run_star)] if ours_extra else []
+    given = [(x, one, run) for x, one in ours] + ([(*ours_extra, run_star)] if ours_extra else [])
+    drawn = [(x, y, paper) for x, y in points] + ([(points[-1][0], extra[1], star)] if extra else [])
     with Sheet(plot=2.7, left=0.75, right=0.45, keys=keys) as sheet:
         axes = sheet.axes
         axes.set_xscale("log")
         axes.plot([x for x, _ in points], [y for _, y in points], **paper)
-        axes.plot([x for x, _ in ours], [y for _, y in ours], **run)
+        axes.plot([x for x, _ in ours], [one.value for _, one in ours], **run)
         if extra:
             axes.plot([points[-1][0]], [extra[1]], **star)
+        if ours_extra:
+            axes.plot([ours_extra[0]], [ours_extra[1].value], **run_star)
+        for x, one, style in given:
+            if one.low is not None:
+                axes.vlines([x], [one.low], [one.high], color=style["color"], lw=1.6)
         for x, y, style in drawn:
-            up = style is not run
-            axes.annotate(
-                f"{y:.1f}",
-                (x, y),
-                (0, 9 if up else -9),
-                textcoords="offset points",
-                ha="center",
-                va="bottom" if up else "top",
-                fontsize=SMALL,
-            )
-        sizes = sorted({x for x, _, _ in drawn})
+            up = style is star or not (extra and x == points[-1][0])  # else it may be under the star
+            how = {"ha": "center", "va": "bottom" if up else "top", "fontsize": SMALL}
+            axes.annotate(f"{y:.1f}", (x, y), (0, 9 if up else -9), textcoords="offset points", **how)
+        for x, one, style in given:
+            side = -1 if style is run_star else 1
+            how = {"ha": "right" if style is run_star else "left", "fontsize": SMALL}
+            axes.annotate(f"{one.value:.1f}", (x, one.value), (9 * side, 5), textcoords="offset points", **how)
+        sizes = sorted({x for x, _, _ in (*drawn, *given)})
         axes.set_xlim(sizes[0] / 1.6, sizes[-1] * 1.6)
-        axes.set_ylim(0, max(y for _, y, _ in drawn) * 1.2 or 1)
+        top = max([y for _, y, _ in drawn] + [one.high or one.value for _, one, _ in given])
+        axes.set_ylim(0, min(1.2 * top, 106) or 1)
         axes.minorticks_off()
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
         axes.set(xlabel="instructions (logarithmic)", ylabel="rated A (percent)")
     told = ", ".join(f"{y:.1f} % with {x:,}" for x, y in points)
     told += f"; {extra[1]:.1f} % ({extra[0]})" if extra else ""
-    told += "; this run " + ", ".join(f"{y:.1f} % with {x:,}" for x, y in ours) if ours else ""
+    told += f"; this run{who} " + ", ".join(f"{one.value:.1f} % with {x:,}" for x, one in ours) if ours else ""
+    told += f"; this run, other outputs{who} {ours_extra[1].value:.1f} %" if ours_extra else ""
     return Figure(
         name=slug(name),
         caption="Figure 7: share of answers rated A by the number of instructions trained on.",

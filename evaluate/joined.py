@@ -39,7 +39,7 @@ def join(runs: Sequence[StoredRun]) -> Joined:
 
     Raises DataError where two runs have a set of one name with other items or limits.
     """
-    _require_same_sets(runs)
+    require_same_sets(runs)
     models: dict[str, dict[str, Any]] = {}
     answers: dict[str, dict[str, tuple[Answer, ...]]] = {}
     first_of: dict[str, StoredSuite] = {}
@@ -96,7 +96,8 @@ def labels(runs: Sequence[StoredRun]) -> list[str]:
     return found
 
 
-def _require_same_sets(runs: Sequence[StoredRun]) -> None:
+def require_same_sets(runs: Sequence[StoredRun]) -> None:
+    """Raises DataError where two runs have a set of one name with other items or limits."""
     seen: dict[str, tuple[StoredRun, StoredSuite]] = {}
     for run in runs:
         for suite in run.suites:

@@ -38,11 +38,11 @@ WITH_SUPERNI = "instruction-tuned, with SuperNI"
 TABLE_3 = (
     SuperNIRow(block=VANILLA, model="T5-LM 11B", rouge_l=25.7, role="t5_lm"),
     SuperNIRow(block=VANILLA, model="GPT3 175B", rouge_l=6.8, role="base"),
-    SuperNIRow(block=WITHOUT_SUPERNI, model="T0 11B", rouge_l=33.1, role=None),
+    SuperNIRow(block=WITHOUT_SUPERNI, model="T0 11B", rouge_l=33.1, role="t5_t0"),
     SuperNIRow(block=WITHOUT_SUPERNI, model="GPT3 + T0 training", rouge_l=37.9, role="t0"),
     SuperNIRow(block=WITHOUT_SUPERNI, model="GPT3 Self-Inst", rouge_l=39.9, role="self_inst"),
     SuperNIRow(block=WITHOUT_SUPERNI, model="InstructGPT-001", rouge_l=40.8, role="instruct"),
-    SuperNIRow(block=WITH_SUPERNI, model="Tk-Instruct 11B", rouge_l=46.0, role=None),
+    SuperNIRow(block=WITH_SUPERNI, model="Tk-Instruct 11B", rouge_l=46.0, role="t5_superni"),
     SuperNIRow(block=WITH_SUPERNI, model="GPT3 + SuperNI training", rouge_l=49.5, role="superni"),
     SuperNIRow(block=WITH_SUPERNI, model="GPT3 Self-Inst + SuperNI training", rouge_l=51.6, role="self_inst_superni"),
 )

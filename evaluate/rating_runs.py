@@ -19,6 +19,11 @@ def place(run: Path) -> Path:
     return run / ratings.FOLDER / ratings.FILE
 
 
+def file(run: store.StoredRun) -> Path:
+    """Where a run's ratings lie: in its own store, or in its comparison's."""
+    return place(run.keeper or run.run)
+
+
 def load(runs: Sequence[store.StoredRun], review: int) -> tuple[RatingSet, ...]:
     """The user-oriented sets with every model's answers, and for each run with a corpus the `review` of its data.
 
@@ -69,4 +74,4 @@ def review(run: store.StoredRun, count: int | None, title: str) -> RatingSet | N
 
 def open_stores(runs: Sequence[store.StoredRun]) -> tuple[ratings.RatingStore, ...]:
     """The stores that are there. Raises DataError for a damaged one or one of another version."""
-    return tuple(ratings.RatingStore(file, read_only=True) for run in runs if (file := place(run.run)).is_file())
+    return tuple(ratings.RatingStore(path, read_only=True) for path in dict.fromkeys(map(file, runs)) if path.is_file())

@@ -19,14 +19,20 @@ from self_instruct.evaluate import (
     document_markdown,
     finished,
     joined,
+    matrix,
     paper,
     rating_runs,
     report_agreement,
     report_data,
+    report_matrix,
+    report_matrix_tree,
     report_numbers,
+    report_pairs,
     report_ratings,
     report_results,
     report_run,
+    report_sizes,
+    report_table_3,
     roles,
     store,
 )
@@ -37,6 +43,13 @@ from self_instruct.randomness import generator
 FORMAT = 3
 SHOWN_CHARACTERS = 1_500  # of a text in an example
 FILES = ("report.html", "report.md", "report.json")
+
+
+def write(places: Sequence[Path], out: Path | None, examples: int | None) -> Path:
+    """The report of runs or of a comparison, in `out`, without it in the one folder itself. Raises as those below."""
+    if len(places) == 1 and matrix.is_matrix(places[0]):
+        return write_matrix(places[0], out, examples)
+    return write_run(places[0], examples) if out is None else write_runs(places, out, examples)
 
 
 def write_run(run: Path, examples: int | None) -> Path:
@@ -51,21 +64,36 @@ def write_run(run: Path, examples: int | None) -> Path:
 def write_runs(runs: Sequence[Path], place: Path, examples: int | None) -> Path:
     """One report of several runs in `place`. Raises RunFolderError where `place` holds something else than a report."""
     rundir.require_own(place, "report.json", "report")
-    return _write([store.read(run) for run in runs], place, examples)
+    return _write(matrix.runs(runs), place, examples)
 
 
-def _write(runs: Sequence[store.StoredRun], place: Path, examples: int | None) -> Path:
+def write_matrix(folder: Path, place: Path | None, examples: int | None) -> Path:
+    """The report of a comparison, in `<folder>/report` or in `place`. Raises DataError where its matrix.json is damaged or nothing
+    was measured, RunFolderError where `place` holds something else than a report."""
+    found = matrix.read(folder)
+    if place is not None:
+        rundir.require_own(place, "report.json", "report")
+    return _write(found.runs, place or folder / "report", examples, found)
+
+
+def _write(runs: Sequence[store.StoredRun], place: Path, examples: int | None, compared: matrix.Matrix | None = None) -> Path:
     with rundir.new_folder(place) as aside:
-        for name, text in files(runs, place, examples).items():
+        for name, text in files(runs, place, examples, compared).items():
             rundir.write_text(aside / name, text)
     return place / "report.html"
 
 
-def files(runs: Sequence[store.StoredRun], place: Path, examples: int | None) -> dict[str, str]:
-    """The texts of the files of a report in `place`, by their names; where its runs lie is told as seen from there."""
+def files(
+    runs: Sequence[store.StoredRun], place: Path, examples: int | None, compared: matrix.Matrix | None = None
+) -> dict[str, str]:
+    """The texts of the files of a report in `place`, by their names; where its runs lie is told as seen from there. `compared`: the
+    comparison whose `runs` they are."""
     if examples is None:
         examples = int(runs[0].manifest["settings"]["evaluate.examples"]["value"])
-    tree = assemble(runs, examples) | {"examples_each": examples, "folders": [os.path.relpath(run.run, place) for run in runs]}
+    tree = assemble(runs, examples, compared) | {"examples_each": examples}
+    tree["folders"] = [os.path.relpath(run.run, place) for run in runs]
+    if compared:
+        tree["comparison"] = os.path.relpath(compared.place, place)
     blocks = render(tree)
     return {f"{figure.name}.svg": figure.svg for figure in figures_of(blocks)} | {
         "report.json": rundir.json_text(tree),
@@ -93,14 +121,15 @@ def means(path: Path) -> dict[str, dict[str, float]]:
     }
 
 
-def assemble(runs: Sequence[store.StoredRun], examples: int) -> dict[str, Any]:
+def assemble(runs: Sequence[store.StoredRun], examples: int, compared: matrix.Matrix | None = None) -> dict[str, Any]:
     """The report's tree of plain JSON values, every number rounded as it is shown. The first run's seed draws for all."""
     together = joined.join(runs)
     seed = runs[0].seed
     labels = joined.labels(runs)
-    return {
+    titles = ", ".join(dict.fromkeys(run.model["title"] for run in runs))
+    tree: dict[str, Any] = {
         "format": FORMAT,
-        "title": f"Self-Instruct report: {', '.join(dict.fromkeys(run.model['title'] for run in runs))}",
+        "title": f"Self-Instruct comparison: {compared.name}" if compared else f"Self-Instruct report: {titles}",
         "scripted": any(run.scripted for run in runs),
         "paper": paper.tree(),
         "models": {name: dict(facts) for name, facts in together.models.items()},
@@ -132,11 +161,12 @@ def assemble(runs: Sequence[store.StoredRun], examples: int) -> dict[str, Any]:
             for label, run in zip(labels, runs, strict=True)
         ],
     }
+    return tree | ({"matrix": report_matrix_tree.build(compared, tree["suites"], tree["ratings"])} if compared else {})
 
 
 def ratings(runs: Sequence[store.StoredRun], labels: Sequence[str], together: joined.Joined, seed: int) -> dict[str, Any]:
     """What people and judges said (`rating_tree.build`); nothing where nobody said anything."""
-    if not any(rating_runs.place(run.run).is_file() for run in runs):
+    if not any(rating_runs.file(run).is_file() for run in runs):
         return {"sets": [], "reviews": [], "elsewhere": {"ratings": 0, "reviews": 0}}
     from self_instruct.evaluate import rating_tree  # with scikit-learn and scipy, a second or two
 
@@ -193,23 +223,25 @@ def render(tree: Mapping[str, Any]) -> list[Block]:
                 kind="warning", text="Answered by the scripted engine, a fake for tests: these numbers say nothing about any model."
             )
         )
+    pairs, several = report_pairs.Pairs(tree), "matrix" in tree
     blocks += [
-        *report_ratings.verdicts(tree["ratings"]),
+        *report_ratings.verdicts(tree["ratings"], pairs),
         *report_results.verdicts(tree),
         *_about_bases(tree),
-        _models(tree),
+        *(report_matrix.summary(tree) if several else [_models(tree)]),
         *report_results.results(tree),
     ]
-    blocks += report_results.table_3(tree)
+    blocks += report_table_3.table_3(tree)
     blocks += report_data.data([(one["run"], one["found"]) for one in tree["statistics"]], tree["paper"], ratings=tree["ratings"])
-    blocks += report_ratings.figure_6(tree["ratings"], tree["paper"])
+    blocks += report_ratings.figure_6(tree["ratings"], tree["paper"], pairs)
     blocks += report_agreement.agreement(tree["ratings"], tree["paper"])
-    blocks += report_data.figure_7(tree["paper"])
-    blocks += report_data.contamination([(one["run"], one["sets"]) for one in tree["contamination"]])
+    blocks += report_sizes.figure_7(tree["paper"], tree if several else None)
+    blocks += report_data.contamination([(one["run"], one["sets"]) for one in tree["contamination"] if one["sets"] or not several])
     blocks += report_run.generation_blocks(tree["generation"])
-    blocks += report_run.training_blocks(tree["training"])
+    blocks += report_run.training_blocks(tree["training"], folded=several)
     blocks += _example_blocks(tree["examples"], {one["name"]: report_numbers.title(one) for one in tree["suites"]})
-    blocks += report_run.provenance_blocks(tree["provenance"], tree["answering"])
+    blocks += report_matrix.cells(tree["matrix"]) if several else []
+    blocks += report_run.provenance_blocks(tree["provenance"], tree["answering"], folded=several)
     return [*blocks, *_limitations(tree)]
 
 
@@ -221,6 +253,9 @@ def _about_bases(tree: Mapping[str, Any]) -> list[Block]:
         "The embedded model is an instruct checkpoint, stored in 4 bits, that is asked here by plain completion, as a base model "
         "is. The run shows that the path works, not what the method gives on a base model."
     )
+    chats = [row["row"] for row in tree["matrix"]["rows"] if row["prompt"] == "chat"] if "matrix" in tree else []
+    if chats:
+        text += f" In its chat template it is asked in {', '.join(chats)}."
     return [Notice(kind="warning", text=text)]
 
 

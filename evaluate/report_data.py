@@ -1,4 +1,4 @@
-"""The report's part on data: the paper's Tables 1 and 2 and Figures 3 to 7 with ours beside them, and contamination.
+"""The report's part on data: the paper's Tables 1 and 2 and Figures 3 to 5 with ours beside them, and contamination.
 
 Knows the stored statistics (`corpus_statistics.measure`, `overlap.measure`), not how they are made. What wasn't run is told.
 """
@@ -189,38 +189,20 @@ def _lengths(found: Mapping[str, Any], means: Mapping[str, float]) -> Table:
     return Table(head=head, rows=rows, caption="Figure 5 in numbers: words, separated by white space")
 
 
-def figure_7(theirs: Paper) -> list[Block]:
-    """Figure 7: what the size and the quality of the data did to people's ratings."""
-    blocks: list[Block] = [Heading(level=2, text="Size and quality of the data: Figure 7")]
-    sizes = [(row["instructions"], row["percent"]) for row in theirs["figure_7"]]
-    stronger = theirs["figure_7_stronger_percent"]
-    if figures.available():
-        blocks.append(figures.data_size(sizes, ("outputs by a stronger model", stronger), name="figure-7"))
-    rows: list[tuple[Spans, ...]] = [(number(size), f"{percent:.1f} %", NOT_RUN) for size, percent in sizes]
-    rows.append((f"{number(sizes[-1][0])}, outputs by a stronger model", f"{stronger:.1f} %", NOT_RUN))
-    blocks.append(
-        Table(
-            head=("instructions trained on", "paper, rated A", "this run"),
-            rows=tuple(rows),
-            caption="Figure 7 in numbers: size and quality of the data",
-            note="Paper: Wang et al. 2022, Figure 7.",
-        )
-    )
-    return blocks
-
-
 def contamination(found: Sequence[tuple[str, Sequence[Mapping[str, Any]] | None]]) -> list[Block]:
     """What each tuned model was trained on, against each evaluation set, by run."""
     blocks: list[Block] = [Heading(level=2, text="Contamination: training data against the evaluation sets")]
     several = len(found) > 1
     rows: list[tuple[Spans, ...]] = []
     examples: list[Spans] = []
+    if not found:
+        blocks.append(Paragraph(text="Not measured: no tuned model."))
     for run, sets in found:
         lead = f"{run}: " if several else ""
         if not sets:
             blocks.append(Paragraph(text=f"{lead}Not measured: no tuned model."))
         for one in sets or ():
-            name = f"{run}/{one['model']}" if several else one["model"]
+            name = f"{run}/{one['model']}" if several and run != one["model"] else one["model"]
             if one["why_not"] is not None:
                 blocks.append(Notice(kind="warning", text=f"{name}: not measured: {one['why_not']}."))
                 continue

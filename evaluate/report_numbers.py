@@ -83,6 +83,11 @@ def _parts(one: Estimate) -> tuple[tuple[str, float | None], ...]:
     return (("value", one.value), ("low", one.low), ("high", one.high))
 
 
+def estimate(one: Mapping[str, Any]) -> Estimate:
+    """A number of the tree as an estimate."""
+    return Estimate(value=one["value"], low=one["low"], high=one["high"])
+
+
 def shown(one: Mapping[str, Any] | None, digits: int = 2) -> str:
     """An estimate with its interval, in words of numbers."""
     if one is None:

@@ -5,22 +5,23 @@ Knows the tree alone (`rating_tree.build`). Only ratings that exist are shown; o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from self_instruct.evaluate import figures
-from self_instruct.evaluate.document import Block, Heading, Notice, Span, Spans, Strong, Table
+from self_instruct.evaluate.document import Block, Details, Heading, Notice, Span, Spans, Strong, Table
 from self_instruct.evaluate.document_markdown import NONE, number
 from self_instruct.evaluate.rating_results import PEOPLE
 from self_instruct.evaluate.report_numbers import NOT_RUN, VERDICT_TASKS, shown, shown_difference
+from self_instruct.evaluate.report_pairs import Pairs
 from self_instruct.records import LEVELS
 
 Tree = Mapping[str, Any]
 HOW = "./launch.sh evaluate rate RUN"
 
 
-def figure_6(ratings: Tree, theirs: Tree) -> list[Block]:
-    """People's and judges' levels of every model, beside the paper's."""
+def figure_6(ratings: Tree, theirs: Tree, pairs: Pairs | None = None) -> list[Block]:
+    """People's and judges' levels of every model, beside the paper's; of many models the `pairs` that matter, others in details."""
     rated = [(row["model"], *row["counts"]) for row in theirs["figure_6"]]
     ours = [
         (_label(model, source, one, ratings), *model["counts"])
@@ -68,7 +69,7 @@ def figure_6(ratings: Tree, theirs: Tree) -> list[Block]:
         )
     )
     for one in ratings["sets"]:
-        blocks += _comparisons(one)
+        blocks += _comparisons(one, pairs)
     return blocks
 
 
@@ -114,15 +115,15 @@ def _row(model: Tree, source: Tree, one: Tree, ratings: Tree) -> tuple[Spans, ..
     return (name, _source(source), *counts, *shares, f"{number(model['rated'])} of {number(model['of'])}")
 
 
-def verdicts(ratings: Tree) -> list[Block]:
-    """What users want to know first: do people find a model's answers better than the base's?"""
+def verdicts(ratings: Tree, pairs: Pairs | None = None) -> list[Block]:
+    """What users want to know first: do people find a model's answers better than the base's? `pairs`: of a whole report."""
     return [
         _verdict(one, source, pair)
         for one in ratings["sets"]
         for source in one["sources"]
         if source["source"] == PEOPLE
         for pair in source["comparisons"]
-        if pair["base"] == source["models"][0]["model"]
+        if (pairs.judged(source, pair) if pairs else pair["base"] == source["models"][0]["model"])
     ]
 
 
@@ -143,7 +144,19 @@ def _verdict(one: Tree, source: Tree, pair: Tree) -> Notice:
     return Notice(kind="good" if change["low"] > 0 else "bad", text=(*lead, "The interval leaves out 0."))
 
 
-def _comparisons(one: Tree) -> list[Block]:
+def _comparisons(one: Tree, pairs: Pairs | None) -> list[Block]:
+    found = [(source, pair) for source in one["sources"] for pair in source["comparisons"]]
+    main = [(source, pair) for source, pair in found if pairs is None or pairs.matters(source, pair)]
+    others = [both for both in found if both not in main]
+    if not found:
+        return []
+    blocks: list[Block] = [_pairs_table(one, main)]
+    if others:
+        blocks.append(Details(summary=f"All other pairs: {len(others)}", blocks=(_pairs_table(one, others),)))
+    return blocks
+
+
+def _pairs_table(one: Tree, pairs: Sequence[tuple[Tree, Tree]]) -> Table:
     rows = [
         (
             pair["model"],
@@ -153,31 +166,16 @@ def _comparisons(one: Tree) -> list[Block]:
             shown_difference(pair["net_points"]),
             shown_difference(pair["a_or_b_points"]),
         )
-        for source in one["sources"]
-        for pair in source["comparisons"]
+        for source, pair in pairs
     ]
-    if not rows:
-        return []
-    return [
-        Table(
-            head=(
-                "model",
-                "against",
-                "rated by",
-                "better",
-                "same level",
-                "worse",
-                "instructions",
-                "net, points",
-                "A or B, points",
-            ),
-            rows=tuple(rows),
-            left=3,
-            caption=f"{one['title']}: levels of two models' answers to the same instruction",
-            note="Instructions of which both answers are rated. The share of better ones less that of worse ones, and the "
-            "difference of the shares of A or B; [95 % interval] by a bootstrap over the instructions.",
-        )
-    ]
+    return Table(
+        head=("model", "against", "rated by", "better", "same level", "worse", "instructions", "net, points", "A or B, points"),
+        rows=tuple(rows),
+        left=3,
+        caption=f"{one['title']}: levels of two models' answers to the same instruction",
+        note="Instructions of which both answers are rated. The share of better ones less that of worse ones, and the "
+        "difference of the shares of A or B; [95 % interval] by a bootstrap over the instructions.",
+    )
 
 
 def table_2(ratings: Tree | None, theirs: Tree, ours: str) -> list[Block]:

@@ -1,36 +1,36 @@
-"""The report's part on scores: verdicts, the sets one by one, the paper's Table 3 beside ours.
+"""The report's part on scores: verdicts, and the sets one by one.
 
-Knows the tree alone (`report_numbers.suite_tree`), nothing of files.
+Knows the tree alone (`report_numbers.suite_tree`), nothing of files. Of many models the tables show the pairs that matter
+(`report_pairs`); all others are in details.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from self_instruct.evaluate import figures, paper, roles
-from self_instruct.evaluate.document import Block, Details, Heading, Notice, Paragraph, Span, Spans, Strong, Table
-from self_instruct.evaluate.document_markdown import NONE, number, signed
-from self_instruct.evaluate.intervals import Estimate
-from self_instruct.evaluate.report_numbers import NOT_RUN, VERDICT_TASKS, shown, shown_difference, title
+from self_instruct.evaluate import figures, paper
+from self_instruct.evaluate.document import Block, Details, Heading, Notice, Paragraph, Span, Strong, Table
+from self_instruct.evaluate.document_markdown import number, signed
+from self_instruct.evaluate.report_numbers import VERDICT_TASKS, estimate, shown, shown_difference, title
+from self_instruct.evaluate.report_pairs import Pairs, against_first, is_many
 
 
 def verdicts(tree: Mapping[str, Any]) -> list[Block]:
     """What users want to know first: is a model better than its base, by how much, and how sure is that."""
     blocks: list[Block] = []
+    pairs = Pairs(tree)
     for suite in tree["suites"]:
-        for one in _against_base(suite):
-            blocks.append(_verdict(suite, one))
+        for one in suite["comparisons"]:
+            if pairs.judged(suite, one):
+                blocks.append(_verdict(suite, one))
+    if not blocks and pairs.why_not:
+        blocks.append(Notice(kind="neutral", text=f"{pairs.why_not}: no verdict."))
     if not blocks:
         names = {model["model"] for suite in tree["suites"] for model in suite["models"]}
         why = "Only one model was measured" if len(names) == 1 else "No evaluation set was answered by two of these models"
         blocks.append(Notice(kind="neutral", text=f"{why}: nothing is compared."))
     return blocks
-
-
-def _against_base(suite: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    first = suite["models"][0]["model"] if suite["models"] else None
-    return [one for one in suite["comparisons"] if one["base"] == first]
 
 
 def _verdict(suite: Mapping[str, Any], one: Mapping[str, Any]) -> Notice:
@@ -71,9 +71,10 @@ def _verdict(suite: Mapping[str, Any], one: Mapping[str, Any]) -> Notice:
 def results(tree: Mapping[str, Any]) -> list[Block]:
     """Every evaluation set: its models, their differences, its categories and tasks."""
     blocks: list[Block] = []
+    pairs = Pairs(tree)
     for suite in tree["suites"]:
-        blocks += [Heading(level=2, text=title(suite)), *_about(suite), *_models(suite), *_differences(suite), *_by_group(suite)]
-        blocks += _by_task(suite)
+        blocks += [Heading(level=2, text=title(suite)), *_about(suite), *_models(suite), *_differences(suite, pairs)]
+        blocks += [*_by_group(suite, pairs), *_by_task(suite)]
     return blocks
 
 
@@ -148,9 +149,35 @@ def _models(suite: Mapping[str, Any]) -> list[Block]:
     return blocks
 
 
-def _differences(suite: Mapping[str, Any]) -> list[Block]:
+def _differences(suite: Mapping[str, Any], pairs: Pairs) -> list[Block]:
     if not suite["comparisons"]:
         return []
+    main = [one for one in suite["comparisons"] if pairs.matters(suite, one)]
+    others = [one for one in suite["comparisons"] if not pairs.matters(suite, one)]
+    blocks: list[Block] = [_pairs_table(suite, main)]
+    if others:
+        blocks.append(Details(summary=f"All other pairs: {len(others)}", blocks=(_pairs_table(suite, others),)))
+    unit = "tasks" if suite["items"] > suite["tasks"] else "items"
+    if figures.available():
+        against = against_first(suite)
+        blocks.append(
+            figures.differences(
+                [(one["model"], estimate(one["rouge_l"])) for one in against],
+                name=f"differences-{suite['name']}",
+                caption=f"ROUGE-L points above {against[0]['base']}, {title(suite)}",
+            )
+        )
+        for one in (one for one in suite["comparisons"] if pairs.plotted(suite, one)):
+            rows_of_tasks = [
+                (row["task"], row[one["base"]]["rouge_l"]["value"], row[one["model"]]["rouge_l"]["value"])
+                for row in suite["by_task"]
+            ]
+            name = f"tasks-{suite['name']}-{one['model']}"
+            blocks.append(figures.tasks(one["base"], one["model"], rows_of_tasks, name=name, unit=unit))
+    return blocks
+
+
+def _pairs_table(suite: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> Table:
     several = suite["items"] > suite["tasks"]
     means = ("ROUGE-L", "mean of task means") if several else ("ROUGE-L",)
     head = ("model", "against", *means, "exact match", "wins", "ties", "losses", "same answer")
@@ -163,50 +190,28 @@ def _differences(suite: Mapping[str, Any]) -> list[Block]:
             shown_difference(one["exact_match"]),
             *(number(one[name]) for name in ("wins", "ties", "losses", "same")),
         )
-        for one in suite["comparisons"]
+        for one in pairs
     )
     unit = "tasks" if several else "items"
-    blocks: list[Block] = [
-        Table(
-            head=head,
-            rows=rows,
-            left=2,
-            caption="Differences in points, paired: both models on the same draws",
-            note=f"Wins, ties and losses count {unit} by ROUGE-L; same answer: items answered alike, to the letter.",
-        )
-    ]
-    if figures.available():
-        against = _against_base(suite)
-        blocks.append(
-            figures.differences(
-                [(one["model"], _estimate(one["rouge_l"])) for one in against],
-                name=f"differences-{suite['name']}",
-                caption=f"ROUGE-L points above {against[0]['base']}, {title(suite)}",
-            )
-        )
-        for one in against:
-            rows_of_tasks = [
-                (row["task"], row[one["base"]]["rouge_l"]["value"], row[one["model"]]["rouge_l"]["value"])
-                for row in suite["by_task"]
-            ]
-            name = f"tasks-{suite['name']}-{one['model']}"
-            blocks.append(figures.tasks(one["base"], one["model"], rows_of_tasks, name=name, unit=unit))
-    return blocks
+    return Table(
+        head=head,
+        rows=rows,
+        left=2,
+        caption="Differences in points, paired: both models on the same draws",
+        note=f"Wins, ties and losses count {unit} by ROUGE-L; same answer: items answered alike, to the letter.",
+    )
 
 
-def _estimate(one: Mapping[str, Any]) -> Estimate:
-    return Estimate(value=one["value"], low=one["low"], high=one["high"])
-
-
-def _names(suite: Mapping[str, Any]) -> list[str]:
-    return [one["model"] for one in suite["models"]]
-
-
-def _by_group(suite: Mapping[str, Any]) -> list[Block]:
+def _by_group(suite: Mapping[str, Any], pairs: Pairs) -> list[Block]:
     if suite["kind"] != "superni":
         return []
-    names = _names(suite)
-    changes = {one["model"]: one["groups"] for one in _against_base(suite)}
+    names = pairs.columns(suite)
+    every = [one["model"] for one in suite["models"]]
+    changes = {
+        one["model"]: one["groups"]
+        for one in suite["comparisons"]
+        if one["base"] == names[0] and one["model"] in names and pairs.matters(suite, one)
+    }
     rows = tuple(
         (
             row["group"],
@@ -229,7 +234,7 @@ def _by_group(suite: Mapping[str, Any]) -> list[Block]:
     blocks: list[Block] = [Heading(level=3, text="By category")]
     if figures.available():
         given = [
-            (row["group"], row["tasks"], {name: _estimate(row[name]["rouge_l"]) for name in names}) for row in suite["by_group"]
+            (row["group"], row["tasks"], {name: estimate(row[name]["rouge_l"]) for name in names}) for row in suite["by_group"]
         ]
         blocks.append(figures.groups(given, name=f"categories-{suite['name']}"))
     blocks.append(
@@ -240,57 +245,31 @@ def _by_group(suite: Mapping[str, Any]) -> list[Block]:
             note="A category of one task: its interval covers the choice of items alone.",
         )
     )
+    if names != every:
+        whole = tuple(
+            (row["group"], number(row["tasks"]), number(row["items"]), *(shown(row[name]["rouge_l"]) for name in every))
+            for row in suite["by_group"]
+        )
+        table = Table(head=("category", "tasks", "items", *every), rows=whole, caption="ROUGE-L of all models by category")
+        blocks.append(Details(summary=f"By category: all {len(every)} models", blocks=(table,)))
     return blocks
 
 
 def _by_task(suite: Mapping[str, Any]) -> list[Block]:
-    names = _names(suite)
+    names = [one["model"] for one in suite["models"]]
     if suite["kind"] != "superni":
         return []
+    exact = [] if is_many(suite) else names
     rows = tuple(
         (
             row["task"],
             row["group"],
             number(row["items"]),
             *(shown(row[name]["rouge_l"]) for name in names),
-            *(shown(row[name]["exact_match"]) for name in names),
+            *(shown(row[name]["exact_match"]) for name in exact),
         )
         for row in suite["by_task"]
     )
-    head = ("task", "category", "items", *(f"ROUGE-L, {name}" for name in names), *(f"exact match, {name}" for name in names))
+    head = ("task", "category", "items", *(f"ROUGE-L, {name}" for name in names), *(f"exact match, {name}" for name in exact))
     table = Table(head=head, rows=rows, left=2, caption="By task", note="Intervals cover the choice of a task's items alone.")
     return [Details(summary=f"By task: {len(rows)} tasks and their items", blocks=(table,))]
-
-
-def table_3(tree: Mapping[str, Any]) -> list[Block]:
-    """The paper's Table 3 with ours beside it, by role."""
-    suite = next((one for one in tree["suites"] if one["kind"] == "superni"), None)
-    scores = {one["model"]: one["rouge_l"] for one in suite["models"]} if suite else {}
-    by_role: dict[str, list[str]] = {}
-    for name in scores:
-        by_role.setdefault(tree["models"][name]["role"], []).append(name)
-    rows: list[tuple[Spans, ...]] = []
-    for row in tree["paper"]["table_3"]:
-        role = row["role"]
-        ours = by_role.pop(role, []) if role else []
-        stands = roles.TITLES[role] if role else "no counterpart here"
-        for name in ours or [""]:
-            told = shown(scores[name]) if name else (NOT_RUN if role else NONE)
-            rows.append((row["block"], row["model"], stands, name or NONE, number(row["rouge_l"], 1), told))
-    for role, names in by_role.items():
-        rows += [("", NONE, roles.TITLES[role], name, NONE, shown(scores[name])) for name in names]
-    full = tree["paper"]["table_3_size"]
-    size = "SuperNI wasn't run: set evaluate.superni.folder"
-    if suite:
-        whole = (suite["tasks"], suite["items"]) == (full["tasks"], full["items"])
-        size = f"{suite['items']:,} items of {suite['tasks']:,} tasks" + ("" if whole else ", so not comparable with the paper's")
-    return [
-        Heading(level=2, text="Table 3: zero-shot on SuperNI, the paper's models and ours"),
-        Table(
-            head=("models", "paper", "its role here", "ours", "paper's ROUGE-L", "our ROUGE-L"),
-            rows=tuple(rows),
-            left=4,
-            caption="ROUGE-L on SuperNI's unseen tasks",
-            note=f"Paper: Wang et al. 2022, Table 3, {number(full['items'])} items of {full['tasks']} tasks. Ours: {size}.",
-        ),
-    ]

@@ -29,7 +29,7 @@ def generation(run: Path) -> dict[str, Any] | None:
         "candidates": facts.get("candidates"),
         "accepted": facts.get("accepted"),
         "accepted_percent": _percent(facts.get("accepted"), facts.get("candidates")),
-        "mean_nearest": _rounded(facts.get("mean_nearest"), 2),
+        "mean_nearest": rounded(facts.get("mean_nearest"), 2),
         "rejected": [
             {"step": step, "rule": rule, "count": count}
             for step, rules in facts.get("rejected", {}).items()
@@ -37,7 +37,7 @@ def generation(run: Path) -> dict[str, Any] | None:
         ],
         "prompt_tokens": facts.get("prompt_tokens"),
         "output_tokens": facts.get("output_tokens"),
-        "output_tokens_per_s": _rounded(facts.get("output_tokens_per_s")),
+        "output_tokens_per_s": rounded(facts.get("output_tokens_per_s")),
         "prefix_hit_percent_steps_2_3": _percent(facts.get("prefix_hit_rate_steps_2_3"), 1),
         "stopped_by": facts.get("stopped_by"),
     }
@@ -79,26 +79,28 @@ def training(run: Path) -> dict[str, Any] | None:
     kept = ("examples", "seed_examples", "held_out", "dropped", "steps", "dtype", "dtype_reason", "trainable_parameters")
     return {
         **{name: facts.get(name) for name in kept},
-        "held_out_before": _rounded(facts.get("held_out_before"), 4),
-        "completion_tokens_per_s": _rounded(facts.get("completion_tokens_per_s")),
+        "held_out_before": rounded(facts.get("held_out_before"), 4),
+        "completion_tokens_per_s": rounded(facts.get("completion_tokens_per_s")),
         "epochs": [
             {
                 "epoch": epoch["epoch"],
-                "loss": _rounded(epoch["loss"], 4),
-                "held_out_loss": _rounded(epoch.get("held_out_loss"), 4),
+                "loss": rounded(epoch["loss"], 4),
+                "held_out_loss": rounded(epoch.get("held_out_loss"), 4),
                 "completion_tokens": epoch["completion_tokens"],
-                "seconds": _rounded(epoch["seconds"]),
+                "seconds": rounded(epoch["seconds"]),
             }
             for epoch in facts.get("epochs", [])
         ],
     }
 
 
-def training_blocks(runs: Sequence[Mapping[str, Any]]) -> list[Block]:
-    """Losses by epoch, and what was trained on."""
+def training_blocks(runs: Sequence[Mapping[str, Any]], *, folded: bool = False) -> list[Block]:
+    """Losses by epoch, and what was trained on; `folded`: each run in details."""
     blocks: list[Block] = [Heading(level=2, text="Training")]
     if not runs:
         return [*blocks, Paragraph(text="Not run: no finished train stage in the run folder.")]
+    if folded:
+        return blocks + [Details(summary=f"Training of {one['run']}", blocks=tuple(training_blocks([one])[1:])) for one in runs]
     for one in runs:
         found = one["found"]
         if len(runs) > 1:
@@ -185,26 +187,25 @@ def provenance(
     }
 
 
-def provenance_blocks(runs: Sequence[Mapping[str, Any]], answering: Sequence[Mapping[str, Any]]) -> list[Block]:
-    """Models, data, versions, machines, times and settings."""
+def provenance_blocks(
+    runs: Sequence[Mapping[str, Any]], answering: Sequence[Mapping[str, Any]], *, folded: bool = False
+) -> list[Block]:
+    """Models, data, versions, machines, times and settings; `folded`: each run in details."""
     blocks: list[Block] = [Heading(level=2, text="Provenance")]
+    if folded:
+        each = [(one["run"], provenance_blocks([one], [speed])[1:]) for one, speed in zip(runs, answering, strict=True)]
+        return blocks + [Details(summary=f"Provenance of {run}", blocks=tuple(inner)) for run, inner in each]
     for one, speed in zip(runs, answering, strict=True):
         if len(runs) > 1:
             blocks.append(Heading(level=3, text=one["run"]))
-        model, git, machine = one["model"], one["git"], one["hardware"]
-        computer = [
-            machine["processor"],
-            f"{machine['cores']} cores",
-            f"{machine['memory_gib']} GiB",
-            *(machine["gpus"] or ["no GPU"]),
-        ]
+        model, git = one["model"], one["git"]
         rows: list[tuple[Spans, ...]] = [
             ("model", (Code(model["reference"]), f", {model['source']}, {model['architecture']}")),
             *((f"adapter of {name}", Code(path)) for name, path in one["adapters"].items()),
             *((f"hash of {name}", Code(digest)) for name, digest in one["inputs"].items()),
             ("versions", ", ".join(f"{name} {version}" for name, version in one["versions"].items())),
             ("code", f"commit {git['commit']}{', with changes' if git['dirty'] else ''}" if git else "an installed package"),
-            ("machine", ", ".join([*computer, machine["system"]])),
+            ("machine", ", ".join(machine(one["hardware"]))),
             ("seed", str(one["seed"])),
             (
                 "determinism",
@@ -238,17 +239,24 @@ def provenance_blocks(runs: Sequence[Mapping[str, Any]], answering: Sequence[Map
     return blocks
 
 
+def machine(hardware: Mapping[str, Any]) -> list[str]:
+    """A manifest's hardware in words."""
+    size = f"{hardware['cores']} cores", f"{hardware['memory_gib']} GiB"
+    return [hardware["processor"], *size, *(hardware["gpus"] or ["no GPU"]), hardware["system"]]
+
+
 def _stage(name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "stage": name,
         "started": datetime.fromtimestamp(manifest["started_s"], UTC).isoformat(timespec="seconds"),
-        "seconds": _rounded(manifest["seconds"]),
+        "seconds": rounded(manifest["seconds"]),
         "commit": manifest["git"].get("commit", ""),
         "arguments": " ".join(manifest["argv"]),
     }
 
 
-def _rounded(value: float | None, digits: int = 1) -> float | None:
+def rounded(value: float | None, digits: int = 1) -> float | None:
+    """A number for the tree; None stays None."""
     return None if value is None else round(value, digits)
 
 

@@ -221,6 +221,16 @@ def _across(sets: Sequence[TaskSet], labels: Sequence[str]) -> Iterator[tuple[st
             )
 
 
+def require_usable(sets: Sequence[TaskSet]) -> None:
+    """Raises DataError for the first file with a fault."""
+    for one in sets:
+        if faults := sum(finding.fatal for finding in one.findings):
+            raise DataError(
+                f"{one.path}: can't be used as it is: {faults} {'fault' if faults == 1 else 'faults'}, listed above",
+                hint="mend them; seeds/README.md shows the format",
+            )
+
+
 def outputs(one: TaskSet) -> set[str]:
     """The outputs, without regard to case and white space."""
     return {" ".join(instance.output.split()).casefold() for row in one.rows for instance in row.instances}

@@ -43,7 +43,8 @@ class StoredSuite:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredRun:
-    """A finished evaluation. `models` are facts by model name, the base first; `manifest` is the stage's."""
+    """A finished evaluation. `models` are facts by model name, the base first; `manifest` is the stage's. `keeper`: the folder that
+    keeps its ratings, if not its own: a comparison's."""
 
     run: Path
     manifest: Mapping[str, Any]
@@ -54,6 +55,7 @@ class StoredRun:
     suites: tuple[StoredSuite, ...]
     statistics: Mapping[str, Any] | None
     contamination: Sequence[Mapping[str, Any]] | None
+    keeper: Path | None = None
 
 
 def write(
@@ -71,7 +73,7 @@ def write(
     place = stage / FOLDER
     with rundir.new_folder(place) as aside:
         rundir.write_text(aside / "items.jsonl", "".join(_item_lines(suites)))
-        rundir.write_text(aside / "answers.jsonl", "".join(_answer_lines(suites)))
+        rundir.write_text(aside / "answers.jsonl", "".join(answer_lines(suites)))
         if statistics is not None:
             rundir.write_json(aside / "statistics.json", statistics)
         if contamination is not None:
@@ -87,15 +89,16 @@ def _item_lines(suites: Sequence[StoredSuite]) -> Iterator[str]:
             yield json.dumps({**asdict(one.item), "prompt": one.prompt, "cut": one.cut}) + "\n"
 
 
-def _answer_lines(suites: Sequence[StoredSuite]) -> Iterator[str]:
+def answer_lines(suites: Sequence[StoredSuite]) -> Iterator[str]:
+    """The lines of `answers.jsonl`."""
     for suite in suites:
         for model, answers in suite.answers.items():
             for item, answer in zip(suite.items, answers, strict=True):
                 yield json.dumps({"suite": suite.name, "item_id": item.id, "model": model, **asdict(answer)}) + "\n"
 
 
-def read(run: Path) -> StoredRun:
-    """The stored results of a run folder.
+def read(run: Path, *, changed: bool = False) -> StoredRun:
+    """The stored results of a run folder; with `changed` also where a file of theirs isn't as it was written.
 
     Raises RunFolderError where the run's evaluation isn't there, isn't finished or was made by another version, and DataError
     where its files are damaged.
@@ -111,7 +114,7 @@ def read(run: Path) -> StoredRun:
                 f"{place}: of format {head.get('format')!r}, this version reads {FORMAT}", hint="evaluate the run again with --out"
             )
         written = manifest.get("outputs", {}).get(FOLDER, {}).get("sha256")
-        if written is not None and rundir.sha256(place) != written:
+        if not changed and written is not None and rundir.sha256(place) != written:
             raise DataError(
                 f"{place}: its files were changed since the run was evaluated",
                 hint="restore them, or delete the folder results: evaluate makes it again from its journal",

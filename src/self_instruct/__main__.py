@@ -18,6 +18,7 @@ commands:
   evaluate   measure the tuned model against its base; `evaluate rate RUN` lets people rate the answers,
              `evaluate judge RUN` a local model; `evaluate seeds` checks a file of tasks
   reproduce  the paper's whole comparison: make and measure all its models, one config, one command
+  verify     `verify REPORT` makes a report again from its journals and compares it byte for byte
   prepare    convert the embedded model into the cache
   doctor     what this machine can run, and which config fits
 
@@ -27,6 +28,7 @@ MODULES = {
     "train": "train.cli",
     "evaluate": "evaluate.cli",
     "reproduce": "reproduce",
+    "verify": "verify",
     "prepare": "embedded",
     "doctor": "doctor",
 }

@@ -116,6 +116,7 @@ def title(model: Model) -> str:
 def described(model: Model) -> dict[str, str]:
     """What is stored of a model beside what it wrote."""
     named = {"title": title(model), "reference": model.reference, "source": model.source}
+    named |= {"revision": model.revision} if model.revision else {}
     return {**named, "fingerprint": model.fingerprint, "architecture": model.architecture}
 
 

@@ -36,7 +36,7 @@ MAKERS: dict[str, Callable[[str], Figure]] = {
     "nearest_seed": lambda name: figures.nearest_seed([0.0, 0.5, 1.0], [3, 1], 0.31, name=name),
     "lengths": lambda name: figures.lengths(LENGTHS, paper.MEAN_WORDS, name=name),
     "ratings": lambda name: figures.ratings([(n, *c) for n, c, _ in paper.FIGURE_6], ours=[(name, 1, 2, 3, 4)]),
-    "data_size": lambda name: figures.data_size(paper.FIGURE_7, (name, 54.4), [(175, 20.0)]),
+    "data_size": lambda name: figures.data_size(paper.FIGURE_7, (name, 54.4), [(175, WHOLE)], (900, WHOLE), ours_rated_by=name),
 }
 
 

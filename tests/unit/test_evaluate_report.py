@@ -443,3 +443,12 @@ def test_a_place_of_something_else_is_left_alone(tmp_path: Path) -> None:
         with pytest.raises(RunFolderError, match="not empty, and no report"):
             report.write_runs([run], place, None)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_many_models_of_one_run_are_shown_against_the_base(tmp_path: Path) -> None:
+    names = ["base", *(f"lora{n}" for n in range(7))]
+    made = [sample_runs.stored_suite(sample_runs.superni_items(9), lambda name, item: f"number {name}", models=names)]
+    text, tree = written(tmp_path, suites=made, models=names)
+    assert len(tree["suites"][0]["comparisons"]) == 28
+    main, others = section(text, "## SuperNI").split("**All other pairs: 21**")
+    assert [f"| {name} | base |" in main for name in names[1:]] == [True] * 7 and "| lora1 | lora0 |" in others

@@ -21,7 +21,7 @@ def manifest(*kinds: str) -> dict[str, Any]:
         (("superni",), "superni"),
         (("seeds", "t0"), "t0"),
         (("seeds", "corpus", "superni"), "self_inst_superni"),
-        (("seeds",), "other"),
+        (("seeds",), "seeds"),
         (("alpaca",), "other"),
         (("corpus", "t0"), "other"),
     ],

@@ -1,0 +1,63 @@
+"""The report's part on the paper's Table 3: its models and ours, by role.
+
+Knows the tree alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from self_instruct.evaluate import roles
+from self_instruct.evaluate.document import Block, Heading, Spans, Table
+from self_instruct.evaluate.document_markdown import NONE, number
+from self_instruct.evaluate.matrix import MEASURED
+from self_instruct.evaluate.report_numbers import NOT_RUN, shown
+
+
+def table_3(tree: Mapping[str, Any]) -> list[Block]:
+    """The paper's Table 3 with ours beside it, by role."""
+    suite = next((one for one in tree["suites"] if one["kind"] == "superni"), None)
+    scores = {one["model"]: one["rouge_l"] for one in suite["models"]} if suite else {}
+    why = _why_not(tree)
+    random = {row["row"] for row in tree["matrix"]["rows"] if row["random"]} if "matrix" in tree else set()
+    by_role: dict[str, list[str]] = {}
+    for name in scores:
+        by_role.setdefault(tree["models"][name]["role"], []).append(name)
+    rows: list[tuple[Spans, ...]] = []
+    for row in tree["paper"]["table_3"]:
+        role = row["role"]
+        ours = by_role.pop(role, []) if role else []
+        stands = roles.TITLES[role] if role else "no counterpart here"
+        for name in ours or [""]:
+            told = shown(scores[name]) if name else (why.get(role, NOT_RUN) if role else NONE)
+            rows.append(
+                (row["block"], row["model"], stands, _named(name, random) if name else NONE, number(row["rouge_l"], 1), told)
+            )
+    for role, names in by_role.items():
+        rows += [("", NONE, roles.TITLES[role], _named(name, random), NONE, shown(scores[name])) for name in names]
+    full = tree["paper"]["table_3_size"]
+    size = "SuperNI wasn't run: set evaluate.superni.folder"
+    if suite:
+        whole = (suite["tasks"], suite["items"]) == (full["tasks"], full["items"])
+        size = f"{suite['items']:,} items of {suite['tasks']:,} tasks" + ("" if whole else ", so not comparable with the paper's")
+    return [
+        Heading(level=2, text="Table 3: zero-shot on SuperNI, the paper's models and ours"),
+        Table(
+            head=("models", "paper", "its role here", "ours", "paper's ROUGE-L", "our ROUGE-L"),
+            rows=tuple(rows),
+            left=4,
+            caption="ROUGE-L on SuperNI's unseen tasks",
+            note=f"Paper: Wang et al. 2022, Table 3, {number(full['items'])} items of {full['tasks']} tasks. Ours: {size}.",
+        ),
+    ]
+
+
+def _named(name: str, random: Collection[str]) -> str:
+    return f"{name} (random weights)" if name in random else name
+
+
+def _why_not(tree: Mapping[str, Any]) -> dict[str, str]:
+    """What is said in the place of a role's number, of a comparison's rows that have none."""
+    rows = tree["matrix"]["rows"] if "matrix" in tree else []
+    return {row["role"]: f"{row['state']}: {row['why']}" for row in rows if row["state"] != MEASURED}

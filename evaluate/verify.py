@@ -1,0 +1,181 @@
+"""Whether a report is what its runs' journals give: scores and report made again without any engine, and compared byte for byte.
+
+Writes nothing. Corpora are made again by the generate stage's own `replay`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from self_instruct import journal, rundir
+from self_instruct.errors import DataError, SelfInstructError
+from self_instruct.evaluate import matrix, predict, report, scoring, store
+from self_instruct.evaluate.comparison import Answer
+
+STAGES = ("generate", "train", "evaluate")
+PREDICTIONS = "predictions"  # of a manifest's outputs: the journal that the stage ended with
+SHOWN = 60  # characters of a line that differs
+
+
+@dataclass(kw_only=True)
+class Checked:
+    """What was compared: how many runs, answers and files; `differences` is empty where all is as it was."""
+
+    runs: int = 0
+    answers: int = 0
+    files: int = 0
+    differences: list[str] = field(default_factory=list)
+
+
+def find(named: Path) -> Path:
+    """The folder of the report that is named by itself, by one of its files, by its run or by its comparison.
+
+    Raises DataError where there is none.
+    """
+    for place in (named if named.is_dir() else named.parent, named / "report", named / "evaluate" / "report"):
+        if (place / "report.json").is_file():
+            return place
+    raise DataError(f"{named}: no report there (report.json)", hint="name a report, its run, or the folder of a comparison")
+
+
+def check(place: Path) -> Checked:
+    """Compare the report in `place`, and all that it was made of, with what the journals give.
+
+    Raises DataError where the report doesn't tell of which runs it is.
+    """
+    tree = rundir.read_json(place / "report.json")
+    folders = tree.get("folders")
+    if not isinstance(folders, list) or not all(isinstance(one, str) for one in folders):
+        raise DataError(
+            f"{place / 'report.json'}: doesn't tell of which runs it is", hint="write the report again: evaluate report"
+        )
+    compared = place / tree["comparison"] if "comparison" in tree else None
+    runs = [place / one for one in folders]
+    found = Checked(runs=len(runs))
+    # Also rows that nothing was measured of: others were trained on their corpora.
+    every = {run.resolve(): run for run in (*runs, *(sorted((compared / "rows").glob("*")) if compared else ()))}
+    for run in every.values():
+        found.differences += products(run, found)
+    for run in runs:
+        found.differences += answers(run, found)
+    found.differences += _report(place, runs, compared, tree.get("examples_each"), found)
+    return found
+
+
+def products(run: Path, found: Checked) -> Iterator[str]:
+    """What finished stages wrote, against the hashes in their manifests: journals, corpora, adapters, results."""
+    for stage in STAGES:
+        path = run / stage / "manifest.json"
+        if not path.exists():
+            continue
+        try:
+            manifest = rundir.read_json(path)
+        except SelfInstructError as error:
+            yield error.message
+            continue
+        if manifest.get("status") != "finished":
+            continue
+        for name, output in manifest.get("outputs", {}).items():
+            product = run / stage / output["path"]
+            found.files += 1
+            if not product.exists():
+                yield f"{product}: gone ({name} of the {stage} stage)"
+            elif rundir.sha256(product) != output["sha256"]:
+                yield f"{product}: not as the {stage} stage wrote it: its hash differs ({name})"
+
+
+def answers(run: Path, found: Checked) -> Iterator[str]:
+    """A run's stored answers and scores, against those that its journal and prompts give."""
+    stage = run / "evaluate"
+    try:
+        with rundir.finished_stage(stage) as manifest:
+            if PREDICTIONS not in manifest.get("outputs", {}):
+                yield f"{stage}: evaluated by an older version, which didn't keep its journal's hash: evaluate it again"
+        records = {record["id"]: record for record in journal.read(stage / "journal" / "predictions.jsonl")}
+        kept = store.read(run, changed=True)
+        made = [_again(suite, kept.models, records) for suite in kept.suites]
+    except (SelfInstructError, KeyError, TypeError) as error:
+        yield error.message if isinstance(error, SelfInstructError) else f"{stage}: its journal lacks {error}"
+        return
+    found.answers += sum(len(given) for suite in made for given in suite.answers.values())
+    place = stage / store.FOLDER / "answers.jsonl"
+    if difference := _difference(place, "".join(store.answer_lines(made))):
+        yield f"{difference}; the journal and the scoring give the first"
+
+
+def _again(suite: store.StoredSuite, models: Mapping[str, Mapping[str, Any]], records: Mapping[str, Any]) -> store.StoredSuite:
+    """A set's answers from the journal, scored. Raises KeyError where the journal lacks one."""
+    limit = int(suite.facts["max_tokens"])
+    told: dict[str, list[dict[str, Any]]] = {}
+    for name, facts in models.items():
+        adapter = Path(facts["adapter"]) if facts["adapter"] else None
+        contender = predict.Contender(name=name, adapter=adapter, digest=facts["digest"] if adapter else "")
+        told[name] = [records[predict.request(contender, one.prompt, limit).id] for one in suite.prompted]
+    scored = scoring.score_items(suite.items, {name: [one["text"].strip() for one in given] for name, given in told.items()})
+    return replace(
+        suite,
+        answers={
+            name: tuple(
+                Answer(
+                    text=one["text"].strip(),
+                    hit_limit=one["finish_reason"] == "length",
+                    output_tokens=one["output_tokens"],
+                    rouge_l=float(rouge_l),
+                    exact_match=bool(exact),
+                )
+                for one, rouge_l, exact in zip(given, scored[name].rouge_l, scored[name].exact, strict=True)
+            )
+            for name, given in told.items()
+        },
+    )
+
+
+def _report(place: Path, runs: list[Path], compared: Path | None, examples: Any, found: Checked) -> Iterator[str]:
+    """The report's files, against those that the stored results give."""
+    try:
+        one = matrix.read(compared) if compared else None
+        texts = report.files(one.runs if one else matrix.runs(runs), place, examples, one)
+    except SelfInstructError as error:
+        yield f"{place}: can't be made again: {error.message}"
+        return
+    for name, text in texts.items():
+        found.files += 1
+        if difference := _difference(place / name, text):
+            yield f"{difference}; the runs give the first"
+    for path in sorted(place.iterdir()):
+        if path.name not in texts:
+            yield f"{path}: no file of the report"
+
+
+def _difference(path: Path, wanted: str) -> str | None:
+    """Where a file isn't the text, byte for byte; none where it is."""
+    if not path.is_file():
+        return f"{path}: gone"
+    there, meant = path.read_bytes().split(b"\n"), wanted.encode("utf-8", "backslashreplace").split(b"\n")
+    if there == meant:
+        return None
+    number = next(
+        (n for n, (one, other) in enumerate(zip(meant, there, strict=False)) if one != other), min(len(meant), len(there))
+    )
+    lines = [part[number] if number < len(part) else b"" for part in (meant, there)]
+    start = next((n for n, (one, other) in enumerate(zip(*lines, strict=False)) if one != other), min(map(len, lines)))
+    start = max(0, start - SHOWN // 2)
+    one, other = (repr(line[start : start + SHOWN].decode("utf-8", "replace")) for line in lines)
+    return f"{path}:{number + 1}: expected {one}, found {other}"
+
+
+def causes(place: Path) -> str:
+    """What else than a change may have made bytes differ: packages that the runs had in another version."""
+    then: dict[str, str] = {}
+    for one in rundir.read_json(place / "report.json").get("provenance", []):
+        then |= one.get("versions", {})
+    now = rundir.versions()
+    other = [
+        f"{name} {version} (now {now.get(name, 'not installed')})"
+        for name, version in sorted(then.items())
+        if now.get(name) != version
+    ]
+    return f"the runs had other versions: {', '.join(other)}" if other else "the files were changed since, or the code was"
