@@ -201,7 +201,7 @@ take_arguments() {
   for word in "${words[@]}"; do
     case "$previous $word" in
       "--out "*) out=$(absolute "$word") word=$out ;;
-      "replay "[!-]* | "lineage "[!-]* | "merge "[!-]* | "report "[!-]* | "rate "[!-]* | "judge "[!-]* | "agree "[!-]*) word=$(absolute "$word") ;;
+      "replay "[!-]* | "lineage "[!-]* | "merge "[!-]* | "report "[!-]* | "verify "[!-]* | "rate "[!-]* | "judge "[!-]* | "agree "[!-]*) word=$(absolute "$word") ;;
       "--config "*) word=$(if_there "$word") config=$(basename "$word" .yaml) ;;
       "--set "*=*) word=${word%%=*}=$(if_there "${word#*=}") ;;
       *" -"*) ;;
@@ -315,9 +315,9 @@ case ${1-} in
   verify)
     if [[ " $* " == *" --help "* && ! -f $venv/.self-instruct ]]; then usage && exit; fi
     set_up
-    take_arguments "${@:2}"
+    take_arguments "$@"
     begin verify
-    python -m self_instruct verify "${arguments[@]}"
+    python -m self_instruct "${arguments[@]}"
     ;;
   doctor)
     step=doctor

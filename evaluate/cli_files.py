@@ -30,7 +30,8 @@ def verify_report(argv: Sequence[str]) -> int:
     checked = verify.check(place)
     for difference in checked.differences:
         log.error("%s", difference)
-    print(json.dumps({"report": str(place), "runs": checked.runs, "answers": checked.answers, "files": checked.files}))
+    told = {"verified": not checked.differences, "report": str(place)}
+    print(json.dumps(told | {"runs": checked.runs, "answers": checked.answers, "files": checked.files}))
     if checked.differences:
         raise DataError(f"{len(checked.differences)} differences: {checked.differences[0]}", hint=verify.causes(place))
     return 0

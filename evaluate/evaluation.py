@@ -54,7 +54,8 @@ def finish(
             for one in suites
         },
     }
-    stage.finish({"results": place, "predictions": stage.path / "journal" / "predictions.jsonl"}, **facts)
+    journals = {name: stage.path / "journal" / f"{name}.jsonl" for name in ("predictions", "sessions")}
+    stage.finish({"results": place} | {name: path for name, path in journals.items() if path.exists()}, **facts)
 
 
 def _suite(

@@ -174,6 +174,8 @@ def read(run: Path, *, changed: bool = False) -> StoredRun:
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise _damaged(str(path), error) from None
     except OSError as error:
         raise DataError(
             f"{path}: can't be read: {error.strerror}", hint="delete the folder results: evaluate makes it again from its journal"

@@ -5,19 +5,23 @@ Writes nothing. Corpora are made again by the generate stage's own `replay`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from self_instruct import journal, rundir
-from self_instruct.errors import DataError, SelfInstructError
+from self_instruct import rundir
+from self_instruct.engine_journaled import JournaledEngine
+from self_instruct.errors import DataError, RunFolderError, SelfInstructError
 from self_instruct.evaluate import matrix, predict, report, scoring, store
 from self_instruct.evaluate.comparison import Answer
 
 STAGES = ("generate", "train", "evaluate")
 PREDICTIONS = "predictions"  # of a manifest's outputs: the journal that the stage ended with
 SHOWN = 60  # characters of a line that differs
+DAMAGE = (SelfInstructError, LookupError, TypeError, ValueError, AttributeError)  # what reading a changed file may end in
+HINT = "write the report again: evaluate report"
 
 
 @dataclass(kw_only=True)
@@ -46,14 +50,15 @@ def check(place: Path) -> Checked:
 
     Raises DataError where the report doesn't tell of which runs it is.
     """
-    tree = rundir.read_json(place / "report.json")
+    try:
+        tree = rundir.read_json(place / "report.json")
+    except RunFolderError as error:
+        raise DataError(error.message, hint=HINT) from None
     folders = tree.get("folders")
-    if not isinstance(folders, list) or not all(isinstance(one, str) for one in folders):
-        raise DataError(
-            f"{place / 'report.json'}: doesn't tell of which runs it is", hint="write the report again: evaluate report"
-        )
-    compared = place / tree["comparison"] if "comparison" in tree else None
-    runs = [place / one for one in folders]
+    if not isinstance(folders, list) or not folders or not all(isinstance(one, str) for one in folders):
+        raise DataError(f"{place / 'report.json'}: doesn't tell of which runs it is", hint=HINT)
+    compared = _seen_from(place, str(tree["comparison"])) if "comparison" in tree else None
+    runs = [_seen_from(place, one) for one in folders]
     found = Checked(runs=len(runs))
     # Also rows that nothing was measured of: others were trained on their corpora.
     every = {run.resolve(): run for run in (*runs, *(sorted((compared / "rows").glob("*")) if compared else ()))}
@@ -65,6 +70,10 @@ def check(place: Path) -> Checked:
     return found
 
 
+def _seen_from(place: Path, folder: str) -> Path:
+    return Path(os.path.normpath(place / folder))  # as the report named it: by names, not through links
+
+
 def products(run: Path, found: Checked) -> Iterator[str]:
     """What finished stages wrote, against the hashes in their manifests: journals, corpora, adapters, results."""
     for stage in STAGES:
@@ -73,32 +82,35 @@ def products(run: Path, found: Checked) -> Iterator[str]:
             continue
         try:
             manifest = rundir.read_json(path)
-        except SelfInstructError as error:
-            yield error.message
+            outputs = manifest["outputs"].items() if manifest.get("status") == "finished" else ()
+            written = [(name, run / stage / output["path"], output["sha256"]) for name, output in outputs]
+        except DAMAGE as error:
+            yield _damage(path, error)
             continue
-        if manifest.get("status") != "finished":
-            continue
-        for name, output in manifest.get("outputs", {}).items():
-            product = run / stage / output["path"]
+        for name, product, digest in written:
             found.files += 1
             if not product.exists():
                 yield f"{product}: gone ({name} of the {stage} stage)"
-            elif rundir.sha256(product) != output["sha256"]:
+            elif rundir.sha256(product) != digest:
                 yield f"{product}: not as the {stage} stage wrote it: its hash differs ({name})"
 
 
 def answers(run: Path, found: Checked) -> Iterator[str]:
     """A run's stored answers and scores, against those that its journal and prompts give."""
     stage = run / "evaluate"
+    path = stage / "journal" / "predictions.jsonl"
     try:
         with rundir.finished_stage(stage) as manifest:
-            if PREDICTIONS not in manifest.get("outputs", {}):
-                yield f"{stage}: evaluated by an older version, which didn't keep its journal's hash: evaluate it again"
-        records = {record["id"]: record for record in journal.read(stage / "journal" / "predictions.jsonl")}
+            if PREDICTIONS not in manifest["outputs"]:
+                yield (
+                    f"{stage}: evaluated by an older version, which kept no hash of its journal: delete {stage / store.FOLDER} and "
+                    "evaluate it again, which takes the answers from the journal"
+                )
         kept = store.read(run, changed=True)
-        made = [_again(suite, kept.models, records) for suite in kept.suites]
-    except (SelfInstructError, KeyError, TypeError) as error:
-        yield error.message if isinstance(error, SelfInstructError) else f"{stage}: its journal lacks {error}"
+        records = {record["id"]: record for record in JournaledEngine(path, None).records()}
+        made = [_again(suite, kept.models, records, path) for suite in kept.suites]
+    except DAMAGE as error:
+        yield _damage(stage / store.FOLDER, error)
         return
     found.answers += sum(len(given) for suite in made for given in suite.answers.values())
     place = stage / store.FOLDER / "answers.jsonl"
@@ -106,14 +118,24 @@ def answers(run: Path, found: Checked) -> Iterator[str]:
         yield f"{difference}; the journal and the scoring give the first"
 
 
-def _again(suite: store.StoredSuite, models: Mapping[str, Mapping[str, Any]], records: Mapping[str, Any]) -> store.StoredSuite:
-    """A set's answers from the journal, scored. Raises KeyError where the journal lacks one."""
+def _damage(path: Path, error: Exception) -> str:
+    return error.message if isinstance(error, SelfInstructError) else f"{path}: damaged: {type(error).__name__}: {error}"
+
+
+def _again(
+    suite: store.StoredSuite, models: Mapping[str, Mapping[str, Any]], records: Mapping[str, Mapping[str, Any]], path: Path
+) -> store.StoredSuite:
+    """A set's answers from the journal at `path`, scored. Raises DataError where it lacks one."""
     limit = int(suite.facts["max_tokens"])
-    told: dict[str, list[dict[str, Any]]] = {}
+    told: dict[str, list[Mapping[str, Any]]] = {}
     for name, facts in models.items():
         adapter = Path(facts["adapter"]) if facts["adapter"] else None
         contender = predict.Contender(name=name, adapter=adapter, digest=facts["digest"] if adapter else "")
-        told[name] = [records[predict.request(contender, one.prompt, limit).id] for one in suite.prompted]
+        asked = [predict.request(contender, one.prompt, limit).id for one in suite.prompted]
+        for one, id in zip(suite.prompted, asked, strict=True):
+            if id not in records:
+                raise DataError(f"{path}: no answer of {name} to the prompt of {one.item.id} as {store.FOLDER}/items.jsonl has it")
+        told[name] = [records[id] for id in asked]
     scored = scoring.score_items(suite.items, {name: [one["text"].strip() for one in given] for name, given in told.items()})
     return replace(
         suite,
@@ -138,8 +160,8 @@ def _report(place: Path, runs: list[Path], compared: Path | None, examples: Any,
     try:
         one = matrix.read(compared) if compared else None
         texts = report.files(one.runs if one else matrix.runs(runs), place, examples, one)
-    except SelfInstructError as error:
-        yield f"{place}: can't be made again: {error.message}"
+    except DAMAGE as error:
+        yield f"{place}: can't be made again: {_damage(place, error)}"
         return
     for name, text in texts.items():
         found.files += 1

@@ -14,7 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from self_instruct import commandline, corpus, reproduce_cells, reproduce_matrix, rundir, runlog, seedbank, superni
+from self_instruct import (
+    commandline,
+    corpus,
+    reproduce_cells,
+    reproduce_matrix,
+    reproduce_plan,
+    reproduce_predict,
+    rundir,
+    runlog,
+    seedbank,
+    superni,
+)
 from self_instruct.errors import DataError, SelfInstructError
 from self_instruct.loading import Loaded
 from self_instruct.reproduce_cells import Command
@@ -51,10 +62,11 @@ def main(argv: Sequence[str]) -> int:
     command = _command(arguments, out)
     faults = find_faults(settings)
     matrix = _matrix(settings, out, faults)
-    for line in describe(matrix, command):
+    planned = reproduce_plan.plan(matrix, command, settings)
+    for line in reproduce_plan.describe(matrix, planned, command, reproduce_predict.machine(settings.reproduce.hardware).name):
         log.info("%s", line)
     if arguments.dry_run:
-        cells = [{"cell": cell.name, "after": list(cell.after)} for cell in matrix.cells if cell.name in matrix.wanted]
+        cells = [{"cell": p.cell.name, "after": list(p.cell.after), "seconds": p.seconds, "disk_bytes": p.disk} for p in planned]
         not_run = {plan.row.name: plan.why for plan in matrix.rows if plan.why}
         print(json.dumps({"dry_run": True, "out": str(out), "cells": cells, "not_run": not_run}))
         return 0
@@ -96,20 +108,6 @@ def _matrix(settings: Settings, out: Path, faults: Mapping[str, str]) -> Matrix:
         if row.generate and reproduce_cells.finished(place.parent) and place.is_dir():
             counted[row.name] = len(own | {one.instruction.strip() for one in corpus.read_train(place)})
     return reproduce_matrix.build(settings, out, seeds=len(own), instructions=counted, faults=faults)
-
-
-def describe(matrix: Matrix, command: Command) -> list[str]:
-    """The plan in lines: every cell with what it waits for, then the rows that aren't run, and why."""
-    lines = [f"{len(matrix.wanted)} of {len(matrix.cells)} cells of {len(matrix.rows)} rows, in {command.out}:"]
-    for cell in matrix.cells:
-        if cell.name not in matrix.wanted:
-            continue
-        state = "finished" if reproduce_cells.finished(command.folder(cell)) else "to do"
-        lines.append(f"  {cell.name:34} {state:9} {'after ' + ', '.join(cell.after) if cell.after else ''}".rstrip())
-    for plan in matrix.rows:
-        if plan.why or plan.same_as:
-            lines.append(f"  {plan.row.name:34} {'not run: ' + plan.why if plan.why else f'the same as {plan.same_as}'}")
-    return lines
 
 
 def _run(settings: Settings, command: Command, faults: Mapping[str, str], name: str) -> int:

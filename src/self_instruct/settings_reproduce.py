@@ -129,9 +129,7 @@ class ReproduceSettings(Section):
     ] = None
     hardware: Annotated[
         str | None,
-        runtime(
-            "Predict time for this machine: a count and a GPU of reproduce_predict's table, such as `1 x H100`; none is this one."
-        ),
+        runtime("Predict time for this machine, such as `1 x H100` or `8 x A100`; none is the one that it runs on."),
     ] = None
 
     @model_validator(mode="after")
