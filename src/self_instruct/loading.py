@@ -74,8 +74,9 @@ def find_config(name: str) -> Path:
     parts = path.parts
     if len(parts) > 1 and parts[0] == "configs" and shipped(name).is_file():
         return shipped(name)
-    known = sorted(p.stem for p in shipped("configs").glob("*.yaml"))
-    close = difflib.get_close_matches(path.stem, known, n=1)
+    known = [str(p.relative_to(shipped("configs")).with_suffix("")) for p in sorted(shipped("configs").glob("**/*.yaml"))]
+    known = [name for name in known if not name.startswith("accelerate/")]
+    close = difflib.get_close_matches(name.removeprefix("configs/").removesuffix(".yaml"), known, n=1)
     hint = f"did you mean configs/{close[0]}.yaml?" if close else f"shipped: {', '.join(f'configs/{k}.yaml' for k in known)}"
     raise ConfigError(f"--config {name}: no such file", hint=hint)
 

@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     out = place(loaded)
     command = _command(arguments, out)
     faults = find_faults(settings)
-    matrix = _matrix(settings, out, faults)
+    matrix = matrix_of(settings, out, faults)
     planned = reproduce_plan.plan(matrix, command, settings)
     for line in reproduce_plan.describe(matrix, planned, command, reproduce_predict.machine(settings.reproduce.hardware).name):
         log.info("%s", line)
@@ -99,7 +99,8 @@ def find_faults(settings: Settings) -> dict[str, str]:
     return found
 
 
-def _matrix(settings: Settings, out: Path, faults: Mapping[str, str]) -> Matrix:
+def matrix_of(settings: Settings, out: Path, faults: Mapping[str, str]) -> Matrix:
+    """The matrix as far as it is known: a corpus that is there tells how many instructions it has."""
     seeds = seedbank.load_seeds(settings.generate.seeds)
     own = {seed.instruction.strip() for seed in seeds}
     counted: dict[str, int] = {}
@@ -116,7 +117,7 @@ def _run(settings: Settings, command: Command, faults: Mapping[str, str], name: 
     known = _keys(command.out / "cells.json")
     try:
         while True:
-            matrix = _matrix(settings, command.out, faults)  # again: how large a corpus is, is known once it is there
+            matrix = matrix_of(settings, command.out, faults)  # again: how large a corpus is, is known once it is there
             _write(command, name, matrix, progress, faults)
             cell = next((one for one in matrix.cells if not progress.dealt_with(one)), None)
             if cell is None:

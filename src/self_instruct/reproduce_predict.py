@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from self_instruct import hardware
+from self_instruct.engine_transformers import LONGEST_BATCH
 from self_instruct.errors import ConfigError
 from self_instruct.settings import Settings
 
@@ -180,6 +181,8 @@ def _asked(settings: Settings, size: float, on: Machine, prompts: float, outputs
     A step of decoding writes a token of each sequence: it reads all weights once, or computes 2 FLOP a parameter and token.
     """
     batch = settings.run.engine.max_num_seqs
+    if settings.model.engine == "transformers":
+        batch = min(batch, LONGEST_BATCH)
     step = max(2 * size / (on.traffic * TRAFFIC), 2 * size * batch / (on.flops * DECODING))
     engines = min(on.gpus, settings.replicas) if settings.model.engine == "server" else 1
     return (prompts * 2 * size / (on.flops * PREFILL) + outputs * step / batch) / engines

@@ -13,7 +13,11 @@ from self_instruct.errors import ConfigError
 from self_instruct.loading import load, shipped
 from self_instruct.settings import Settings, fields, shaping, values
 
-CONFIGS = sorted(path.name for path in shipped("configs").glob("*.yaml"))
+CONFIGS = sorted(
+    str(path.relative_to(shipped("configs")))
+    for folder in ("", "reproduce")
+    for path in (shipped("configs") / folder).glob("*.yaml")
+)
 
 
 @pytest.mark.parametrize("path", config_docs.rendered(), ids=lambda path: path.name)
