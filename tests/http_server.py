@@ -15,11 +15,15 @@ Answer = Callable[[dict[str, Any]], Any]
 class HttpServer:
     """Serves one model. `answer` may return a web.Response of its own or raise; `hold` is what every answer waits for.
 
-    Without `awake` it takes connections and answers nothing, as a stopped process does; without `counting` it hangs at /metrics.
+    `loads`: it loads adapters that it is asked to. Without `awake` it takes connections and answers nothing, as a stopped process
+    does; without `counting` it hangs at /metrics.
     """
 
-    def __init__(self, model: str, *, context: int = 512, loras: tuple[str, ...] = (), answer: Answer | None = None) -> None:
+    def __init__(
+        self, model: str, *, context: int = 512, loras: tuple[str, ...] = (), answer: Answer | None = None, loads: bool = False
+    ) -> None:
         self.model, self.context, self.loras, self._answer = model, context, loras, answer
+        self.loads, self.loaded = loads, dict[str, str]()
         self.asked: list[dict[str, Any]] = []
         self.connections: set[Any] = set()
         self.open = self.most_open = self.aborted = 0
@@ -41,6 +45,8 @@ class HttpServer:
         app = web.Application()
         app.add_routes([web.get("/v1/models", self._models), web.get("/metrics", self._metrics)])
         app.add_routes([web.post("/v1/completions", self._complete)])
+        if self.loads:
+            app.add_routes([web.post("/v1/load_lora_adapter", self._load)])
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.01)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
@@ -59,7 +65,15 @@ class HttpServer:
         await self.awake.wait()
         base = {"id": self.model, "root": self.model, "parent": None, "max_model_len": self.context}
         loras = [{"id": path.rsplit("/", 1)[-1], "root": path, "parent": self.model} for path in self.loras]
+        loras += [{"id": name, "root": path, "parent": self.model} for name, path in self.loaded.items()]
         return web.json_response({"object": "list", "data": [base, *loras]})
+
+    async def _load(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if body["lora_name"] in self.loaded:
+            return error(400, f"{body['lora_name']} is loaded already")
+        self.loaded[body["lora_name"]] = body["lora_path"]
+        return web.Response(text="done")
 
     async def _metrics(self, request: web.Request) -> web.Response:
         self.connections.add(request.transport)

@@ -15,11 +15,12 @@ from typing import Any
 
 import aiohttp
 
-from self_instruct import prometheus
+from self_instruct import prometheus, rundir
 from self_instruct.errors import EngineError
 
 LOOK_TIMEOUT_S = 10.0
 TRIAL_TIMEOUT_S = 120.0  # for one token, behind whatever the server is doing
+LOADED = "self-instruct-"  # what the names begin with of adapters that we let a server load
 # Below uvicorn's 5 s, after which the server closes an idle connection, perhaps while we write to it.
 KEEP_ALIVE_S = 4.0
 # A peer that vanished without a word is noticed after a minute: idle, interval and number of TCP's own probes.
@@ -124,20 +125,41 @@ class Address:
             hint = f"start it with --max-model-len {wanted.context}, or set model.max_length to {length}"
             raise EngineError(f"{self.url}: takes {length} tokens, model.max_length is {wanted.context}", hint=hint)
         loras = [card for card in cards if card.get("parent")]
-        self.names = {None: base["id"]} | {path: self._served(path, loras, wanted.adapters) for path in wanted.adapters}
+        names: dict[str | None, str] = {None: base["id"]}
+        for path in wanted.adapters:
+            names[path] = self._served(path, loras, wanted.adapters) or await self._load(path, loras)
+        self.names = names
 
-    def _served(self, adapter: str, loras: list[dict[str, Any]], adapters: tuple[str, ...]) -> str:
-        """The name under which an adapter is served: found by its folder, else by the folder's name."""
+    def _served(self, adapter: str, loras: list[dict[str, Any]], adapters: tuple[str, ...]) -> str | None:
+        """The name under which an adapter is served: the one that we gave it, else by its folder, else by the folder's name."""
+        ours = _own_name(adapter)
+        if ours in [card["id"] for card in loras]:
+            return ours
         for card in loras:
+            # One that we had loaded before the folder's content changed has its place, and is another.
+            if card["id"].startswith(LOADED):
+                continue
             if card.get("root") and Path(card["root"]).resolve() == Path(adapter).resolve():
                 return str(card["id"])
         # A server on another machine has the folder elsewhere; a name that several of ours share would be a guess.
         name = Path(adapter).name
         if name in [card["id"] for card in loras] and sum(Path(path).name == name for path in adapters) == 1:
             return name
-        served = ", ".join(card["id"] for card in loras) or "none"
-        hint = f"start it with --enable-lora --lora-modules {name}={adapter}"
-        raise EngineError(f"{self.url}: doesn't serve the adapter {adapter} (served: {served})", hint=hint)
+        return None
+
+    async def _load(self, adapter: str, loras: list[dict[str, Any]]) -> str:
+        """Let the server load an adapter, which it does where it was started so. Raises EngineError where it doesn't."""
+        name = _own_name(adapter)
+        try:
+            async with asyncio.timeout(TRIAL_TIMEOUT_S):
+                body = {"lora_name": name, "lora_path": str(Path(adapter).resolve())}
+                await self.ask("POST", "/v1/load_lora_adapter", body)
+            return name
+        except (LostError, ValueError, TimeoutError):
+            served = ", ".join(card["id"] for card in loras) or "none"
+            hint = f"start it with --enable-lora --lora-modules {Path(adapter).name}={adapter}, or with --enable-lora and "
+            hint += "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 where it sees the same folders"
+            raise EngineError(f"{self.url}: doesn't serve the adapter {adapter} (served: {served})", hint=hint) from None
 
     async def count(self) -> None:
         """Read the counters; where the server doesn't tell them, the last ones stay. Raises EngineError where it wants a key."""
@@ -166,6 +188,12 @@ class Address:
         except (ValueError, KeyError, TypeError, IndexError) as error:
             why = f"doesn't score chosen tokens as vLLM's server does: {type(error).__name__}: {error}"
             raise EngineError(f"{self.url}: {why}", hint="take `vllm serve`, version 0.32 or newer") from None
+
+
+def _own_name(adapter: str) -> str:
+    """The name that we give an adapter: of its content, so that a folder with new content isn't taken for the old."""
+    folder = Path(adapter)
+    return f"{LOADED}{rundir.sha256(folder)[:16]}" if folder.is_dir() else f"{LOADED}none"
 
 
 def scored(heads: list[int]) -> dict[str, Any]:

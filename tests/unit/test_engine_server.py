@@ -7,6 +7,7 @@ import math
 import socket
 import time
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -616,6 +617,26 @@ def test_a_server_with_too_short_a_context_is_refused() -> None:
 def test_a_server_without_the_adapter_is_refused() -> None:
     found = refusal(r"doesn't serve the adapter /adapters/x \(served: y\)", adapters=("/adapters/x",), model="m", loras=("/z/y",))
     assert "--lora-modules x=/adapters/x" in str(found.hint)
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1" in str(found.hint)
+
+
+def test_an_adapter_is_loaded_where_the_server_may_once_for_each_content(tmp_path: Path) -> None:
+    async def main() -> None:
+        server = HttpServer("m", loads=True)
+        folder = tmp_path / "adapter"
+        folder.mkdir()
+
+        async def use(engine: ServerEngine) -> None:
+            await engine.generate(request(adapter=str(folder)))
+
+        for content in ("one", "one", "two"):
+            (folder / "adapter_model.safetensors").write_text(content)
+            await with_engine(use, server, adapters=(str(folder),))
+        first, again, other = (body["model"] for body in server.asked)
+        assert first == again != other
+        assert server.loaded == {first: str(folder), other: str(folder)}
+
+    run(main)
 
 
 def test_no_server_at_all_is_an_error_at_once() -> None:

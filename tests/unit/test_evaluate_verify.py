@@ -1,48 +1,30 @@
-"""`verify`: a report that is what its journals give passes; one byte changed anywhere is told, with the file."""
+"""`evaluate verify`: a report that is what its journals give passes; one byte changed anywhere is told, with the file."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from self_instruct import commandline, rundir, verify
+import verified_runs
+from self_instruct import commandline, journal, rundir
 from self_instruct.errors import DataError
-from self_instruct.evaluate import cli
+from self_instruct.evaluate import cli, ratings, report, scoring
 from self_instruct.evaluate import verify as checks
+from verified_runs import ITEMS, change
 
-SETTINGS = (
-    "model.engine=scripted", "evaluate.max_items=5", "evaluate.max_tokens=16", "evaluate.examples=2", "evaluate.adapters=[]",
-)  # fmt: skip
+PREDICTIONS = "evaluate/journal/predictions.jsonl"
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with a corpus and an evaluation, all by the scripted engine."""
-    from conftest import EMPTY_WEIGHTS
-    from self_instruct.generate import cli as generate
-
-    folder = tmp_path_factory.mktemp("verify")
-    model = folder / "model"
-    model.mkdir()
-    config = {"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 4096, "eos_token_id": 1}
-    (model / "config.json").write_text(json.dumps(config))
-    (model / "tokenizer.json").write_text(
-        json.dumps({"model": {"vocab": {"a": 0}}, "added_tokens": [{"id": 1, "content": "<end>"}]})
-    )
-    (model / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<end>"}))
-    (model / "model.safetensors").write_bytes(EMPTY_WEIGHTS)
-    more = (f"model.name={model}", "generate.target_instructions=8", "generate.max_requests=16")
-    flags = [*(word for text in (*SETTINGS, *more) for word in ("--set", text)), "--out", str(folder / "run")]
-    assert generate.main(flags) == 0
-    assert cli.main(flags) == 0
-    return folder / "run"
+    return verified_runs.finished(tmp_path_factory.mktemp("verify"))
 
 
 @pytest.fixture
@@ -50,33 +32,43 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
-def found(run: Path) -> list[str]:
-    return checks.check(checks.find(run)).differences
+def found(named: Path) -> list[str]:
+    """All that differs; what ends the check at once is a difference, too."""
+    try:
+        return checks.check(checks.find(named)).differences
+    except DataError as error:
+        return [error.message]
 
 
-def test_what_nobody_touched_is_verified(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in run.rglob("*") if path.is_file()}
+def contents(folder: Path) -> dict[str, Any]:
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_what_nobody_touched_is_verified_and_nothing_is_written(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = ratings.RatingStore(run / "ratings" / "ratings.sqlite")
+    store.enter("Ann", "ann", None, False, 0.0)
+    store.close()
+    assert cli.main(["report", str(run)]) == 0
+    capsys.readouterr()
+    before = contents(run)
     assert commandline.run(cli.main, ["verify", str(run)]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["report"] == str(run / "evaluate" / "report")
-    assert (told["runs"], told["answers"]) == (1, 5)
-    assert told["files"] > 8
-    after = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in run.rglob("*") if path.is_file()}
-    assert after == before, "it writes nothing"
-
-
-def change(path: Path, place: int, byte: bytes) -> None:
-    content = bytearray(path.read_bytes())
-    if content[place : place + 1] == byte:
-        byte = b"Y"
-    content[place : place + 1] = byte
-    path.write_bytes(content)
+    count = told.pop("files")
+    assert told == {"verified": True, "report": str(run / "evaluate" / "report"), "runs": 1, "answers": 2 * ITEMS}
+    products = sum(len(rundir.read_json(path)["outputs"]) for path in run.glob("*/manifest.json"))
+    assert count == products + len(list((run / "evaluate" / "report").iterdir()))
+    assert contents(run) == before
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "evaluate/journal/predictions.jsonl",
+        PREDICTIONS,
+        "evaluate/journal/sessions.jsonl",
         "evaluate/results/answers.jsonl",
         "evaluate/results/items.jsonl",
         "evaluate/results/results.json",
@@ -85,6 +77,7 @@ def change(path: Path, place: int, byte: bytes) -> None:
         "evaluate/report/report.md",
         "evaluate/report/report.json",
         "generate/journal/completions.jsonl",
+        "generate/journal/token_counts.jsonl",
         "generate/journal/accepted.jsonl",
         "generate/corpus/README.md",
     ],
@@ -93,15 +86,35 @@ def test_one_byte_changed_anywhere_is_told_with_the_file(run: Path, name: str) -
     path = run / name
     whole = path.read_bytes()
     draws = random.Random(name)
-    for place in (0, len(whole) - 1, *(draws.randrange(len(whole)) for _ in range(3))):
-        change(path, place, draws.choice([b" ", b"X", b"0", b"\n"]))
-        try:
-            differences = found(run)
-        except (DataError, rundir.RunFolderError) as error:
-            differences = [error.message]
-        assert any(Path(name).name in one or Path(name).parent.name in one for one in differences), (place, differences)
+    for place in (0, len(whole) - 1, *(draws.randrange(len(whole)) for _ in range(4))):
+        byte = draws.choice([b" ", b"X", b"0", b"\n", b"\xff", b"\0"])
+        change(path, place, byte)
+        parent = path.parent.name if path.parent.name in ("results", "corpus") else path.name  # those are hashed as a whole
+        differences = found(run)
+        assert any(f"/{parent}" in one for one in differences), (place, byte, differences)
         path.write_bytes(whole)
     assert found(run) == []
+
+
+def test_white_space_that_changes_no_score_is_told(run: Path) -> None:
+    for name in (PREDICTIONS, "evaluate/results/answers.jsonl", "evaluate/results/items.jsonl"):
+        path = run / name
+        whole = path.read_text()
+        path.write_text(whole.replace('": ', '":  ', 1))
+        told = [one for one in found(run) if "hash differs" in one]
+        assert told and told[0].startswith(str(path if name == PREDICTIONS else path.parent)), told
+        path.write_text(whole)
+
+
+def test_any_byte_of_a_manifest_or_of_a_matrix_ends_in_words(run: Path) -> None:
+    """What isn't hashed may be changed where no report tells it; whatever the byte is, the check ends."""
+    draws = random.Random(8)
+    for name in ("evaluate/manifest.json", "generate/manifest.json", "evaluate/report/report.json"):
+        whole = (run / name).read_bytes()
+        for _ in range(12):
+            change(run / name, draws.randrange(len(whole)), draws.choice([b" ", b"0", b"[", b'"', b"\xff"]))
+            assert all(isinstance(one, str) for one in found(run))
+            (run / name).write_bytes(whole)
 
 
 def test_a_score_that_was_raised_is_shown_with_its_line(run: Path) -> None:
@@ -115,11 +128,53 @@ def test_a_score_that_was_raised_is_shown_with_its_line(run: Path) -> None:
     assert any("can't be made again" in one for one in differences)
 
 
-@pytest.mark.parametrize("name", ["evaluate/journal/predictions.jsonl", "evaluate/report/report.md", "generate/corpus"])
+def sign(run: Path, *names: str) -> None:
+    """Put the hashes of what is there into the manifest, as somebody might who wants a change not to be seen."""
+    path = run / "evaluate" / "manifest.json"
+    manifest = rundir.read_json(path)
+    for name in names:
+        output = manifest["outputs"][name]
+        output["sha256"] = rundir.sha256(run / "evaluate" / output["path"])
+    rundir.write_json(path, manifest)
+
+
+def test_scores_that_the_journal_does_not_give_are_found_behind_right_hashes(run: Path) -> None:
+    path = run / "evaluate" / "results" / "answers.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row | {"rouge_l": 1.0}) + "\n" for row in rows))
+    sign(run, "results")
+    report.write_run(run, None)
+    (difference,) = found(run)
+    assert f"{path}:1: expected " in difference and difference.endswith("the journal and the scoring give the first")
+
+
+def test_answers_are_the_journals_behind_right_hashes(run: Path) -> None:
+    path = run / PREDICTIONS
+    records = journal.read(path)
+    lines = [json.dumps(record | {"text": f"{record['text']} indeed"}, sort_keys=True) + "\n" for record in records]
+    path.write_text("".join(lines))
+    sign(run, "predictions")
+    assert any("answers.jsonl:1: expected " in one and "indeed" in one for one in found(run))
+    path.write_text("".join(lines[1:]))
+    sign(run, "predictions")
+    assert any(f"{path}: no answer of base to the prompt of " in one for one in found(run))
+    path.write_text("".join([*lines, lines[0]]))
+    sign(run, "predictions")
+    assert any("a second time" in one for one in found(run))
+
+
+def test_scoring_that_changed_since_is_found(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = scoring.f_measure
+    monkeypatch.setattr(scoring, "f_measure", lambda *counts: before(*counts) / 2)
+    assert any("answers.jsonl:" in one for one in found(run))
+
+
+@pytest.mark.parametrize("name", [PREDICTIONS, "evaluate/report/report.md", "generate/corpus", "evaluate/results/statistics.json"])
 def test_what_is_gone_is_told(run: Path, name: str) -> None:
     place = run / name
     shutil.rmtree(place) if place.is_dir() else place.unlink()
-    assert any(Path(name).name in one for one in found(run))
+    told = place.parent if place.parent.name == "results" else place
+    assert any(one.startswith(str(told)) for one in found(run)), found(run)
 
 
 def test_a_file_too_many_is_told(run: Path) -> None:
@@ -127,17 +182,57 @@ def test_a_file_too_many_is_told(run: Path) -> None:
     assert found(run) == [f"{run}/evaluate/report/more.txt: no file of the report"]
 
 
-def test_a_run_of_an_older_version_is_told_so(run: Path) -> None:
+def remove_hash(run: Path) -> None:
     path = run / "evaluate" / "manifest.json"
     manifest = rundir.read_json(path)
     del manifest["outputs"]["predictions"]
     rundir.write_json(path, manifest)
-    assert any("older version" in one for one in found(run))
+
+
+def unfinish(run: Path) -> None:
+    path = run / "evaluate" / "manifest.json"
+    rundir.write_json(path, rundir.read_json(path) | {"status": "running"})
+
+
+def spoil_report(run: Path) -> None:
+    (run / "evaluate" / "report" / "report.json").write_text("[]")
+
+
+def name_no_runs(run: Path) -> None:
+    (run / "evaluate" / "report" / "report.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (remove_hash, "evaluated by an older version"),
+        (unfinish, "evaluate: not finished"),
+        (spoil_report, "report.json: not a JSON object"),
+        (name_no_runs, "report.json: doesn't tell of which runs it is"),
+    ],
+)
+def test_what_can_not_be_verified_is_told_so(run: Path, spoil: Callable[[Path], None], told: str) -> None:
+    spoil(run)
+    assert any(told in one for one in found(run)), found(run)
+
+
+def test_a_run_of_an_older_version_is_verified_once_it_is_evaluated_again(run: Path, finished: Path) -> None:
+    """Without an engine: all answers are in its journal."""
+    remove_hash(run)
+    shutil.rmtree(run / "evaluate" / "results")
+    argv = rundir.read_json(run / "evaluate" / "manifest.json")["argv"]
+    before = (run / PREDICTIONS).read_bytes()
+    shutil.copytree(finished.parent / "model", run.parent / "model")
+    adapter = str(run / "train" / "adapter")
+    assert cli.main([*argv[:-1], str(run), "--set", "model.engine=scripted", "--set", f"evaluate.adapters=[{adapter}]"]) == 0
+    assert (run / PREDICTIONS).read_bytes() == before
+    report.write_run(run, None)
+    assert found(run) == []
 
 
 def test_a_report_is_found_by_itself_its_files_and_its_run(run: Path, tmp_path: Path) -> None:
-    report = run / "evaluate" / "report"
-    assert {checks.find(place) for place in (run, report, report / "report.html", report / "report.json")} == {report}
+    place = run / "evaluate" / "report"
+    assert {checks.find(named) for named in (run, run / "evaluate", place, place / "report.html", place / "report.json")} == {place}
     with pytest.raises(DataError, match=r"no report there"):
         checks.find(tmp_path)
 
@@ -150,40 +245,39 @@ def test_other_versions_are_named_as_a_cause(run: Path, capsys: pytest.CaptureFi
     assert cli.main(["report", str(run)]) == 0
     assert found(run) == []
     change(run / "evaluate" / "report" / "report.html", 300, b"#")
+    capsys.readouterr()
     assert commandline.run(cli.main, ["verify", str(run)]) == 2
-    assert "hint: the runs had other versions: nltk 0.1 (now " in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert json.loads(said.out)["verified"] is False
+    assert "error: 1 difference: " in said.err and "hint: the runs had other versions: nltk 0.1 (now " in said.err
 
 
-# The command over all stages.
+def test_a_report_of_several_runs_in_another_place_is_verified(tmp_path: Path) -> None:
+    runs = [verified_runs.finished(tmp_path, name, seed) for name, seed in (("one", 1), ("two", 2))]
+    place = tmp_path / "reports" / "both"
+    report.write_runs(runs, place, None)
+    checked = checks.check(checks.find(place))
+    assert (checked.runs, checked.answers, checked.differences) == (2, 4 * ITEMS, [])
+    change(runs[1] / PREDICTIONS, 99, b" ")
+    (difference,) = [one for one in found(place) if "hash differs" in one]
+    assert difference.startswith(f"{runs[1] / PREDICTIONS}: "), "a path as short as it can be"
 
 
-def test_scores_report_and_corpora_are_verified_together(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verify.main([str(run)]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["runs"], told["corpora"]) == (1, 1)
-
-
-@pytest.mark.parametrize("name", ["generate/journal/completions.jsonl", "evaluate/journal/predictions.jsonl"])
-def test_the_command_fails_over_one_byte_of_a_journal(run: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    path = run / name
-    change(path, path.stat().st_size // 2, b"~")
-    assert commandline.run(verify.main, [str(run)]) == 2
-    said = capsys.readouterr().err
-    assert "not verified: " in said and Path(name).name in said
-
-
-def test_a_corpus_of_a_row_that_was_not_measured_counts(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    called: list[Sequence[str]] = []
-
-    def told(stage: str, *words: str) -> tuple[dict[str, Any], list[str]]:
-        called.append((stage, *words))
-        return ({"report": str(run / "report")} if stage == "evaluate" else {}), []
-
-    monkeypatch.setattr(verify, "_run", told)
-    (run / "rows").mkdir()
-    (run / "rows" / "own").symlink_to(run)
-    (run / "report").mkdir()
-    tree = {"folders": [os.path.relpath(run, run / "report")], "comparison": ".."}
-    rundir.write_json(run / "report" / "report.json", tree)
-    assert verify.main([str(run)]) == 0
-    assert [words[:2] for words in called] == [("evaluate", "verify"), ("generate", "replay")]
+def test_a_comparison_is_verified_with_its_rows_that_were_not_measured(tmp_path: Path) -> None:
+    folder = verified_runs.comparison(tmp_path / "matrix") if (tmp_path / "matrix").mkdir() is None else tmp_path
+    checked = checks.check(checks.find(folder))
+    assert checked.differences == []
+    assert checks.find(folder) == folder / "report"
+    card = folder / "rows" / "better-outputs" / "generate" / "corpus" / "README.md"
+    whole = card.read_bytes()
+    change(card, 200, b"#")
+    (difference,) = found(folder)
+    assert difference.startswith(f"{card.parent}: ") and "generate stage" in difference
+    card.write_bytes(whole)
+    change(folder / "rows" / "self-instruct" / PREDICTIONS, 5, b"#")
+    assert any("predictions.jsonl" in one for one in found(folder))
+    digest = hashlib.sha256((folder / "matrix.json").read_bytes()).hexdigest()
+    matrix = rundir.read_json(folder / "matrix.json")
+    rundir.write_json(folder / "matrix.json", matrix | {"name": "other"})
+    assert hashlib.sha256((folder / "matrix.json").read_bytes()).hexdigest() != digest
+    assert any("report.html" in one for one in found(folder))
