@@ -33,7 +33,8 @@ def verify_report(argv: Sequence[str]) -> int:
     told = {"verified": not checked.differences, "report": str(place)}
     print(json.dumps(told | {"runs": checked.runs, "answers": checked.answers, "files": checked.files}))
     if checked.differences:
-        raise DataError(f"{len(checked.differences)} differences: {checked.differences[0]}", hint=verify.causes(place))
+        count = len(checked.differences)
+        raise DataError(f"{count} difference{'s' * (count > 1)}: {checked.differences[0]}", hint=verify.causes(place))
     return 0
 
 

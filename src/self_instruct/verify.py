@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -61,7 +62,7 @@ def _corpora(report: Path) -> list[Path]:
     if "comparison" in tree:
         runs += sorted((report / tree["comparison"] / "rows").glob("*"))
     found: dict[Path, Path] = {}
-    for run in runs:
+    for run in map(Path, map(os.path.normpath, runs)):
         manifest = run / "generate" / "manifest.json"
         if manifest.exists() and rundir.read_json(manifest).get("status") == "finished":
             found.setdefault(run.resolve(), run)

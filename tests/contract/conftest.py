@@ -85,7 +85,7 @@ def vllm_serve(
             [sys.executable, "-m", "vllm.entrypoints.launchers.api_server.entry", *flags],
             stdout=log_file,
             stderr=subprocess.STDOUT,
-            env=engine_vllm.environment(SETTINGS, cuda=False),
+            env=engine_vllm.environment(SETTINGS, cuda=False) | {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"},
             start_new_session=True,
         )
     served = Process(f"http://127.0.0.1:{port}", process, model)

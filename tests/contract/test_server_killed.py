@@ -1,8 +1,10 @@
-"""Ends the session's `vllm serve`: by its name this file comes after the other contract tests."""
+"""What changes the session's `vllm serve`, and then ends it: by its name this file comes after the other contract tests."""
 
 from __future__ import annotations
 
 import asyncio
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,26 @@ from serving import CONTEXT, Process, server_settings
 
 pytestmark = pytest.mark.contract
 REQUESTS = 12
+
+
+def test_a_real_server_loads_an_adapter_that_is_asked_for(vllm_serve: Process, random_adapter: Path, tmp_path: Path) -> None:
+    """A copy in another folder, which the server wasn't started with, answers as the one that it was started with."""
+    copy = Path(shutil.copytree(random_adapter, tmp_path / "copy"))
+    prompt, sampling = "The capital of France is", Sampling(max_tokens=12)
+
+    async def main() -> list[str]:
+        engine = await ServerEngine.start(vllm_serve.model, server_settings(vllm_serve.url), (str(random_adapter), str(copy)))
+        try:
+            asked = [
+                Request(id=f"r{number}", prompt=prompt, sampling=sampling, adapter=adapter)
+                for number, adapter in enumerate((str(random_adapter), str(copy), None))
+            ]
+            return [(await engine.generate(one)).text for one in asked]
+        finally:
+            await engine.close()
+
+    first, loaded, base = asyncio.run(main())
+    assert first == loaded != base
 
 
 def test_what_a_killed_vllm_server_held_is_answered_by_the_other(vllm_serve: Process) -> None:
