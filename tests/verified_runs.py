@@ -41,16 +41,15 @@ def finished(folder: Path, name: str = "run", seed: int = 42) -> Path:
 
 
 def comparison(folder: Path) -> Path:
-    """A comparison with its report: the rows `base` and `self-instruct` were measured, and one only generated."""
+    """A comparison with its report: the row `self-instruct` was measured, beside its base, and another has a corpus alone."""
     rows = folder / "rows"
-    rows.mkdir()
+    rows.mkdir(parents=True)
     finished(rows, "self-instruct")
     (rows / "model").rename(folder / "model")
     generated = ["--set", f"model.name={folder / 'model'}", "--set", "generate.max_requests=16", "--set", "run.seed=7"]
     generated += ["--set", SETTINGS[0], "--set", "generate.target_instructions=8", "--out", str(rows / "better-outputs")]
     assert generate.main(generated) == 0
     entries = [
-        sample_matrix.entry("base", measure=["user_oriented"], run="rows/self-instruct"),
         sample_matrix.entry("self-instruct", measure=["user_oriented"]),
         sample_matrix.entry("better-outputs", state="failed", why="its training failed twice"),
     ]
