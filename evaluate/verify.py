@@ -190,10 +190,14 @@ def _difference(path: Path, wanted: str) -> str | None:
 
 
 def causes(place: Path) -> str:
-    """What else than a change may have made bytes differ: packages that the runs had in another version."""
+    """What else than a change may have made bytes differ: another name of a run's folder, packages of another version."""
     then: dict[str, str] = {}
-    for one in rundir.read_json(place / "report.json").get("provenance", []):
+    tree = rundir.read_json(place / "report.json")
+    for one, folder in zip(tree.get("provenance", []), tree["folders"], strict=False):
         then |= one.get("versions", {})
+        old, new = Path(one.get("run", "")).name, _seen_from(place, folder).resolve().name
+        if old != new:
+            return f"the report calls a run {old} whose folder is {new} now: give it its name back"
     now = rundir.versions()
     other = [
         f"{name} {version} (now {now.get(name, 'not installed')})"

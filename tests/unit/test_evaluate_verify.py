@@ -251,6 +251,11 @@ def test_other_versions_are_named_as_a_cause(run: Path, capsys: pytest.CaptureFi
     assert "error: 1 difference: " in said.err and "hint: the runs had other versions: nltk 0.1 (now " in said.err
 
 
+def test_a_folder_of_another_name_is_named_as_a_cause(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commandline.run(cli.main, ["verify", str(run.rename(run.with_name("other")))]) == 2
+    assert "hint: the report calls a run run whose folder is other now: give it its name back" in capsys.readouterr().err
+
+
 def test_a_report_of_several_runs_in_another_place_is_verified(tmp_path: Path) -> None:
     runs = [verified_runs.finished(tmp_path, name, seed) for name, seed in (("one", 1), ("two", 2))]
     place = tmp_path / "reports" / "both"
@@ -267,7 +272,10 @@ def test_a_comparison_is_verified_with_its_rows_that_were_not_measured(tmp_path:
     assert {checks.find(named) for named in (folder, folder / "report" / "report.md")} == {folder / "report"}
     assert found(folder) == []
     for name, told in (
-        ("rows/better-outputs/generate/corpus/README.md", "rows/better-outputs/generate/corpus: not as the generate stage wrote it"),
+        (
+            "rows/better-outputs/generate/corpus/README.md",
+            "rows/better-outputs/generate/corpus: not as the generate stage wrote it",
+        ),
         (f"rows/self-instruct/{PREDICTIONS}", f"rows/self-instruct/{PREDICTIONS}: not as the evaluate stage wrote it"),
     ):
         whole = (folder / name).read_bytes()

@@ -229,8 +229,9 @@ def test_the_comparison_gets_its_flags(checkout: Path, commands: Path, tmp_path:
 def test_a_report_to_verify_is_the_callers(checkout: Path, commands: Path, tmp_path: Path) -> None:
     prepared(checkout)
     (tmp_path / "mine" / "report").mkdir(parents=True)
-    done = launch(checkout, commands, "verify", "mine/report", cwd=tmp_path)
-    assert done.stdout.splitlines() == [f"python -m self_instruct verify {tmp_path}/mine/report", f"in {checkout}"]
+    for named in ("mine", "mine/report"):
+        done = launch(checkout, commands, "verify", named, cwd=tmp_path)
+        assert done.stdout.splitlines() == [f"python -m self_instruct verify {tmp_path}/{named}", f"in {checkout}"]
 
 
 def test_paths_are_the_callers(checkout: Path, commands: Path, tmp_path: Path) -> None:
