@@ -51,7 +51,7 @@ class Given:
     @property
     def limit(self) -> int:
         """New tokens of an output at most: as many as an instance with its input may have in step 3."""
-        return self.settings.generate.input_first_tokens
+        return self.settings.generate.max_tokens
 
     def fits(self, asked: Prompted) -> bool:
         return asked.tokens + self.limit <= self.context
@@ -113,8 +113,8 @@ def check(given: Given) -> None:
     """Raises ConfigError where an output leaves no room for any prompt."""
     if given.limit >= given.context:
         raise ConfigError(
-            f"generate.input_first_tokens: {given.limit} new tokens leave no room for a prompt in a context of {given.context}",
-            hint="lower generate.input_first_tokens, raise model.max_length, or take a model with a longer context",
+            f"generate.max_tokens: {given.limit} new tokens leave no room for a prompt in a context of {given.context}",
+            hint="lower generate.max_tokens, raise model.max_length, or take a model with a longer context",
         )
 
 
@@ -272,7 +272,7 @@ def write(given: Given, asked: Iterable[Prompted], completions: Mapping[str, Com
         rules = ", ".join(sorted({rejection.rule for rejection in rejections})) or "the corpus has none"
         raise DataError(
             f"generate.outputs_of: no row is left of {len(rejections)} ({rules})",
-            hint="name another model, set model.prompt=chat for an instruct model, or raise generate.input_first_tokens",
+            hint="name another model, set model.prompt=chat for an instruct model, or raise generate.max_tokens",
         )
     return Anew(rows=tuple(rows), rejections=tuple(rejections))
 

@@ -67,7 +67,7 @@ class GenerateSettings(Section):
         str | None,
         place(
             "Write no tasks: take instructions and inputs of this corpus, and write their outputs anew (paper, section 5.5: by a "
-            "stronger model), greedily and in at most `input_first_tokens` tokens.",
+            "stronger model), greedily and in at most `max_tokens` tokens.",
             "outputs_of",
         ),
     ] = None
@@ -122,7 +122,7 @@ class GenerateSettings(Section):
     frequency_penalty: Annotated[
         float, shape("Step 1, taken off a token's logit for each time it was written (authors' script: 0).", ge=-2, le=2)
     ] = 0.0
-    max_tokens: Annotated[int, shape("Step 1, new tokens at most (authors' script: 1,024).", ge=1)] = 1024
+    max_tokens: Annotated[int, shape("Step 1, and `outputs_of`, new tokens at most (authors' script: 1,024).", ge=1)] = 1024
     input_first_tokens: Annotated[int, shape("Step 3, non-classification, new tokens at most (authors' script: 350).", ge=1)] = 350
     output_first_tokens: Annotated[int, shape("Step 3, classification, new tokens at most (authors' script: 300).", ge=1)] = 300
     instance_presence_penalty: Annotated[float, shape("Presence penalty of step 3 (authors' script: 1.5).", ge=-2, le=2)] = 1.5

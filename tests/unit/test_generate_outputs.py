@@ -123,7 +123,7 @@ def test_instructions_and_inputs_stay_in_their_order_and_outputs_are_new(
     journaled = [json.loads(line) for line in (stage / "journal" / "completions.jsonl").read_text().splitlines()]
     sent = [record["parents"][0] for record in sorted(journaled, key=lambda record: record["number"])]
     assert sent == sorted(sent, key=[row["id"] for row in old].index)
-    assert {(r.sampling.temperature, r.sampling.max_tokens, r.sampling.stop) for r in asked} == {(0.0, 64, ())}
+    assert {(r.sampling.temperature, r.sampling.max_tokens, r.sampling.stop) for r in asked} == {(0.0, 160, ())}
     # The other configs: whole rows of the source, and the new outputs.
     instructions = {row["id"]: row for row in rows(source, "instructions")}
     assert rows(stage / "corpus", "instructions") == [
@@ -171,7 +171,7 @@ def test_every_drop_has_its_rule(call: Call, tmp_path: Path, scripted: Callable[
             ("Sum this up. " + "word " * 3100, ""),
         ],
     )
-    answers = {"nothing": "  \n ", "Repeat": " same\n", "poem": "la " * 80, "Announce": "Here they are:", "colour": " Red. "}
+    answers = {"nothing": "  \n ", "Repeat": " same\n", "poem": "la " * 200, "Announce": "Here they are:", "colour": " Red. "}
     asked = scripted(lambda request: next(text for word, text in answers.items() if word in request.prompt))
     assert call(of=place)[0] == 0
     assert len(asked) == 6  # two rows share a prompt, and one is too long to be asked
@@ -180,10 +180,10 @@ def test_every_drop_has_its_rule(call: Call, tmp_path: Path, scripted: Callable[
     assert rejected == [
         ("m000001-i0", "output", "empty_output", "", "m000001"),
         ("m000002-i1", "output", "input_equals_output", "", "m000002"),
-        ("m000003-i2", "output", "cut_off", "64 tokens", "m000003"),
+        ("m000003-i2", "output", "cut_off", "160 tokens", "m000003"),
         ("m000004-i3", "output", "ends_with_colon", "", "m000004"),
         ("m000005-i5", "output", "duplicate", "m000005-i4", "m000005"),
-        ("m000006-i7", "output", "too_long", "3104 + 64 of 3072 tokens", "m000006"),
+        ("m000006-i7", "output", "too_long", "3104 + 160 of 3072 tokens", "m000006"),
     ]
     assert [(row["id"], row["output"]) for row in rows(stage / "corpus")] == [("m000005-i4", "Red."), ("m000005-i6", "Red.")]
     assert [row["id"] for row in rows(stage / "corpus", "instructions")] == ["m000005"]
@@ -344,7 +344,7 @@ def test_bad_places_and_limits_are_one_line(call: Call, source: Path, tmp_path: 
         (unknown, (), "row 1 of `train`: no 'task-"),
         (twice, (), "is given again"),
         (bare, (), "bare: `train` has no row"),
-        (source, ("--set", "generate.input_first_tokens=4000"), "4000 new tokens leave no room for a prompt in a context of 3072"),
+        (source, ("--set", "generate.max_tokens=4000"), "4000 new tokens leave no room for a prompt in a context of 3072"),
     ]
     for place, flags, error in cases:
         status, out, err = call(*flags, of=place)
