@@ -203,6 +203,7 @@ take_arguments() {
       "--out "*) out=$(absolute "$word") word=$out ;;
       "replay "[!-]* | "lineage "[!-]* | "merge "[!-]* | "report "[!-]* | "verify "[!-]* | "rate "[!-]* | "judge "[!-]* | "agree "[!-]*) word=$(absolute "$word") ;;
       "--config "*) word=$(if_there "$word") config=$(basename "$word" .yaml) ;;
+      "--set data."*=?*) if [[ -e $caller/${word#*=} ]]; then word=${word%%=*}=$(absolute "${word#*=}"); fi ;;
       "--set "*=*) word=${word%%=*}=$(if_there "${word#*=}") ;;
       *" -"*) ;;
       *) word=$(if_there "$word") ;;
@@ -210,7 +211,7 @@ take_arguments() {
     arguments+=("$word")
     previous=$word
   done
-  run_dir=${out:-runs/$config}
+  given_out=$out run_dir=${out:-runs/$config}
 }
 absolute() { if [[ $1 == /* || $caller == "$root" ]]; then printf '%s' "$1"; else printf '%s' "$caller/$1"; fi; }
 # Only what looks like a path: a folder named 1 must not catch run.seed=1.
@@ -309,7 +310,7 @@ case ${1-} in
     set_up
     take_arguments "${@:2}"
     begin reproduce
-    log=${run_dir/runs\//runs/reproduce-}/log.txt
+    log=${given_out:-runs/reproduce-${run_dir#runs/}}/log.txt
     python -m self_instruct reproduce "${arguments[@]}"
     ;;
   verify)

@@ -7,10 +7,10 @@ command goes on. What is finished isn't made again, what failed twice is told, a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,36 +21,23 @@ from self_instruct import (
     reproduce_matrix,
     reproduce_plan,
     reproduce_predict,
+    reproduce_state,
     rundir,
     runlog,
     seedbank,
     superni,
 )
-from self_instruct.errors import DataError, SelfInstructError
+from self_instruct.errors import DataError, RunFolderError, SelfInstructError
 from self_instruct.loading import Loaded
 from self_instruct.reproduce_cells import Command
-from self_instruct.reproduce_matrix import Cell, Matrix, RowPlan
+from self_instruct.reproduce_matrix import Cell, Matrix
+from self_instruct.reproduce_state import Progress
 from self_instruct.runlog import log
 from self_instruct.settings import Settings
 from self_instruct.settings_reproduce import SUPERNI, T0
 
-FORMAT = 1
 ABOUT = "Make and measure all models of the paper's comparison, and report on them; docs/reproduce.md tells more."
 TRIES = 2
-NOT_YET = "not yet run"
-LEFT_OUT = "left out by reproduce.only"
-
-
-@dataclass
-class Progress:
-    """What has come of the cells so far: the `keys` of finished ones, why others `failed`, and which wait for such."""
-
-    keys: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    blocked: dict[str, str] = field(default_factory=dict)
-
-    def dealt_with(self, cell: Cell) -> bool:
-        return cell.name in self.keys or cell.name in self.failed or cell.name in self.blocked
 
 
 def main(argv: Sequence[str]) -> int:
@@ -59,6 +46,9 @@ def main(argv: Sequence[str]) -> int:
     loaded = commandline.loaded(arguments)
     settings = loaded.settings
     out = place(loaded)
+    for there in (out, *out.parents, out / "rows"):
+        if there.exists() and not there.is_dir():
+            raise RunFolderError(f"{there}: a file, not a folder", hint="name another place with --out")
     command = _command(arguments, out)
     faults = find_faults(settings)
     matrix = matrix_of(settings, out, faults)
@@ -107,7 +97,8 @@ def matrix_of(settings: Settings, out: Path, faults: Mapping[str, str]) -> Matri
     for row in reproduce_matrix.every_row(settings) if settings.reproduce.sizes else ():
         place = Path(reproduce_matrix.corpus(out, row.name))
         if row.generate and reproduce_cells.finished(place.parent) and place.is_dir():
-            counted[row.name] = len(own | {one.instruction.strip() for one in corpus.read_train(place)})
+            with contextlib.suppress(DataError):  # its cell tells of it
+                counted[row.name] = len(own | {one.instruction.strip() for one in corpus.read_train(place)})
     return reproduce_matrix.build(settings, out, seeds=len(own), instructions=counted, faults=faults)
 
 
@@ -115,16 +106,24 @@ def _run(settings: Settings, command: Command, faults: Mapping[str, str], name: 
     handler = runlog.to_file(command.out / "log.txt")
     progress = Progress()
     known = _keys(command.out / "cells.json")
+    full = settings.train.method == "full"
     try:
+        matrix = matrix_of(settings, command.out, faults)
+        for one in matrix.cells:  # first, so that a start that is killed forgets nothing
+            _look(one, command, progress, known)
         while True:
             matrix = matrix_of(settings, command.out, faults)  # again: how large a corpus is, is known once it is there
-            _write(command, name, matrix, progress, faults)
+            reproduce_state.write(command, name, matrix, progress, faults, full=full)
             cell = next((one for one in matrix.cells if not progress.dealt_with(one)), None)
             if cell is None:
                 break
             number = 1 + sum(progress.dealt_with(one) for one in matrix.cells if one.name in matrix.wanted)
-            place = f"{number} of {len(matrix.wanted)}" if cell.name in matrix.wanted else ""
-            _deal_with(cell, command, settings, progress, known, place)
+            if waits := next((before for before in cell.after if before not in progress.keys), None):
+                progress.blocked[cell.name] = progress.blocked.get(waits, f"{waits} failed")
+            elif cell.name not in matrix.wanted:
+                progress.blocked[cell.name] = reproduce_state.LEFT_OUT
+            else:
+                _make(cell, command, settings, progress, known, f"{number} of {len(matrix.wanted)}")
         return _report(settings, command, progress, matrix, faults)
     finally:
         log.removeHandler(handler)
@@ -132,105 +131,52 @@ def _run(settings: Settings, command: Command, faults: Mapping[str, str], name: 
 
 
 def _keys(path: Path) -> dict[str, str]:
-    return {str(name): str(value) for name, value in rundir.read_json(path).items()} if path.exists() else {}
-
-
-def _deal_with(cell: Cell, command: Command, settings: Settings, progress: Progress, known: dict[str, str], number: str) -> None:
-    """Find a cell finished, or run it, twice at most. One without a number is looked for alone."""
-    waits = [name for name in cell.after if name not in progress.keys]
-    if waits:
-        progress.blocked[cell.name] = f"{waits[0]} failed" if waits[0] not in progress.blocked else progress.blocked[waits[0]]
-        return
-    stage = command.folder(cell)
     try:
-        key = reproduce_cells.key(cell, command, progress.keys)
-        reproduce_cells.wait_until_free(stage)
-        if known.get(cell.name) == key and reproduce_cells.finished(stage):
-            if what := reproduce_cells.damage(stage):
-                raise SelfInstructError(f"{what}; delete {stage} and what was made of it to make them again")
-            if number:
-                log.info("cell %s, %s: finished", number, cell.name)
-            progress.keys[cell.name] = key
+        return {str(name): str(value) for name, value in rundir.read_json(path).items()} if path.exists() else {}
+    except RunFolderError as error:
+        log.warning("%s: every cell is looked at by its stage", error.message)
+        return {}
+
+
+def _look(cell: Cell, command: Command, progress: Progress, known: Mapping[str, str]) -> None:
+    """Find a cell finished, with its products as it wrote them. A product that isn't makes the cell fail."""
+    stage = command.folder(cell)
+    if cell.name not in known or not reproduce_cells.finished(stage) or any(name not in progress.keys for name in cell.after):
+        return
+    try:
+        if known[cell.name] != (key := reproduce_cells.key(cell, command, progress.keys)):
             return
-        if not number:
-            progress.blocked[cell.name] = LEFT_OUT
-            return
+        if what := reproduce_cells.damage(stage):
+            raise RunFolderError(f"{what}; delete {stage} and what was made of it to make them again")
     except SelfInstructError as error:
-        log.error("cell %s, %s: %s", number, cell.name, error.message)
+        log.error("%s: %s", cell.name, error.message)
         progress.failed[cell.name] = error.message
         return
+    log.info("%s: finished", cell.name)
+    progress.keys[cell.name] = key
+
+
+def _make(cell: Cell, command: Command, settings: Settings, progress: Progress, known: dict[str, str], number: str) -> None:
+    """Run a cell's stage, twice at most: a stage that is finished says so, one that was cut off goes on."""
+    stage = command.folder(cell)
     failure: str | None = None
     for attempt in range(1, TRIES + 1):
         log.info("cell %s, %s%s", number, cell.name, " once more" if attempt > 1 else "")
+        reproduce_cells.wait_until_free(stage)
+        try:
+            key = reproduce_cells.key(cell, command, progress.keys)
+        except SelfInstructError as error:
+            failure = error.message + (f" ({error.hint})" if error.hint else "")
+            break
         failure = reproduce_cells.run(reproduce_cells.launch(cell, command, settings.reproduce.accelerate))
         if failure is None and not reproduce_cells.finished(stage):
             failure = f"{stage} isn't finished, though its command ended in order"
-        if failure is None:
+        if failure is None and (failure := reproduce_cells.damage(stage)) is None:
             progress.keys[cell.name] = known[cell.name] = key
             rundir.write_json(command.out / "cells.json", known)
             return
         log.warning("cell %s, %s failed: %s", number, cell.name, failure)
-        reproduce_cells.wait_until_free(stage)
     progress.failed[cell.name] = str(failure)
-
-
-def _write(command: Command, name: str, matrix: Matrix, progress: Progress, faults: Mapping[str, str]) -> None:
-    """matrix.json: what the matrix is and what has come of it. No times in it: the same matrix has the same bytes."""
-    states = {cell.name: _state(cell, progress) for cell in matrix.cells}
-    tree = {
-        "format": FORMAT,
-        "name": name,
-        "rows": [_row(plan, states, command, faults) for plan in matrix.rows],
-        "cells": [
-            {
-                "cell": cell.name,
-                "row": cell.row,
-                "stage": cell.stage,
-                "after": list(cell.after),
-                "state": states[cell.name][0],
-                "why": states[cell.name][1],
-                "fingerprint": reproduce_cells.fingerprint(command.folder(cell)) if states[cell.name][0] == "finished" else None,
-            }
-            for cell in matrix.cells
-        ],
-    }
-    rundir.write_json(command.out / "matrix.json", tree)
-
-
-def _state(cell: Cell, progress: Progress) -> tuple[str, str | None]:
-    if cell.name in progress.keys:
-        return "finished", None
-    if cell.name in progress.failed:
-        return "failed", progress.failed[cell.name]
-    return "not run", progress.blocked.get(cell.name, NOT_YET)
-
-
-def _row(
-    plan: RowPlan, states: Mapping[str, tuple[str, str | None]], command: Command, faults: Mapping[str, str]
-) -> dict[str, Any]:
-    row, made = plan.row, plan.same_as or plan.row.name
-    state, why = "measured", plan.why
-    if plan.why is not None:
-        state = "failed" if plan.why in faults.values() else "not run"
-    else:
-        told = [states[name] for stage in ("train", "evaluate") if (name := f"{made}/{stage}") in states]
-        if unfinished := next((one for one in told if one[0] != "finished"), None):
-            state, why = ("not run" if unfinished[1] in (NOT_YET, LEFT_OUT) else "failed"), unfinished[1]
-    return {
-        "row": row.name,
-        "role": plan.role,
-        "measure": list(row.measure),
-        "model": row.model,
-        "prompt": "chat" if reproduce_matrix.chat(row) else "completion",
-        "data": list(row.data),
-        "instructions": row.instructions,
-        "outputs_by": row.outputs_by,
-        "state": state,
-        "why": why,
-        "same_as": plan.same_as,
-        "run": f"rows/{made}",
-        "contender": "tuned" if row.data else "base",
-    }
 
 
 def _report(settings: Settings, command: Command, progress: Progress, matrix: Matrix, faults: Mapping[str, str]) -> int:
@@ -243,22 +189,42 @@ def _report(settings: Settings, command: Command, progress: Progress, matrix: Ma
         if failure := reproduce_cells.run([*evaluate, "judge", str(command.out), *given]):
             log.warning("the judge failed: %s", failure)
             progress.failed["judge"] = failure
+    asked = settings.reproduce.only or [plan.row.name for plan in matrix.rows]
+    missing = {plan.row.name: f"not run: {plan.why}" for plan in matrix.rows if plan.why and plan.row.name in asked}
+    failed = progress.failed | _felt(matrix, faults, asked)
     if not any(cell.name in progress.keys for cell in matrix.cells if cell.stage == "evaluate"):
         raise SelfInstructError(
-            f"no model was measured: {_listed(progress.failed) or 'no row can be run'}",
-            hint="mend it and run the same command again",
+            f"no model was measured: {_listed(failed | missing)}", hint="mend it and run the same command again"
         )
     if failure := reproduce_cells.run([*evaluate, "report", str(command.out), *given]):
         raise SelfInstructError(f"the report failed: {failure}", hint=f"./launch.sh evaluate report {command.out}")
     report = command.out / "report" / "report.html"
     log.info("the report is %s", report)
-    print(json.dumps({"report": str(report), "cells": len(progress.keys), "failed": progress.failed}))
-    if failed := progress.failed | dict(faults):
+    for row in _rows(report.with_name("report.json")):
+        if row["state"] == "failed" and not any(name.partition("/")[0] == row["row"] for name in failed):
+            failed.setdefault(row["row"], str(row["why"]))
+    print(json.dumps({"report": str(report), "cells": len(progress.keys), "failed": failed}))
+    if settings.reproduce.only and set(missing) == set(asked):
+        raise SelfInstructError(
+            f"nothing of reproduce.only was run: {_listed(missing)}", hint="set what is missing, or name other rows"
+        )
+    if failed:
         raise SelfInstructError(
             f"{len(failed)} failed: {_listed(failed)}",
             hint=f"the report, {report}, has the others; mend these and run the same command again: what is finished stays",
         )
     return 0
+
+
+def _felt(matrix: Matrix, faults: Mapping[str, str], asked: Sequence[str]) -> dict[str, str]:
+    """The faults of data that a row which was asked for is trained on or measured on."""
+    rows = [plan.row for plan in matrix.rows if plan.row.name in asked]
+    return {what: fault for what, fault in faults.items() if any(what in (*row.data, *row.measure) for row in rows)}
+
+
+def _rows(report: Path) -> Sequence[Mapping[str, Any]]:
+    rows: Sequence[Mapping[str, Any]] = rundir.read_json(report).get("matrix", {}).get("rows", [])
+    return rows
 
 
 def _listed(failed: Mapping[str, str]) -> str:

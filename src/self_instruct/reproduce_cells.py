@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from self_instruct import __version__, hardware, models, rundir
+from self_instruct.errors import RunFolderError
 from self_instruct.loading import Loaded, load, shipped
 from self_instruct.reproduce_matrix import Cell, flags
 from self_instruct.settings import reads, shaping
@@ -32,6 +33,7 @@ PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
 LOCKED_S = 90.0  # a stage whose command was killed writes a checkpoint before it lets go of its folder
 ENDING_S = 120.0
 SHOWN_LINES = 40
+MARKS = ("error: ", "hint: ")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +76,8 @@ def key(cell: Cell, command: Command, before: Mapping[str, str]) -> str:
         for part in inner:
             value = getattr(value, part)
         for place in (value,) if isinstance(value, str) else value or ():
-            if section == cell.stage and not place.startswith(own) and Path(place).exists():
+            # Seeds are generate's setting, and all stages read them.
+            if (section == cell.stage or name == "generate.seeds") and not place.startswith(own) and Path(place).exists():
                 data[f"{name} {place}"] = _digest(place)
     model = "scripted" if settings.model.engine == "scripted" else _fingerprint(settings.model.name, settings.model.revision)
     told: dict[str, Any] = {
@@ -101,20 +104,39 @@ def _fingerprint(name: str, revision: str | None) -> str:
 
 
 def finished(stage: Path) -> bool:
-    """Whether a stage's folder is finished. Raises RunFolderError for a damaged manifest."""
-    manifest = stage / "manifest.json"
-    return manifest.exists() and rundir.read_json(manifest).get("status") == "finished"
+    """Whether a stage's folder is finished, as far as its manifest can be read; the stage itself tells of a damaged one."""
+    try:
+        return rundir.read_json(stage / "manifest.json").get("status") == "finished"
+    except RunFolderError:
+        return False
+
+
+def made_with(stage: Path, loaded: Loaded) -> bool:
+    """Whether a stage's folder was made with these settings, places aside."""
+    try:
+        before = rundir.read_json(stage / "config.json")["settings"]
+    except (RunFolderError, KeyError):
+        return False
+    places = reads()
+    now = json.loads(
+        json.dumps({name: value for name, value in shaping(loaded.settings, stage.name).items() if name not in places})
+    )
+    return bool(now == {name: value for name, value in before.items() if name not in places})
 
 
 def damage(stage: Path) -> str | None:
     """What of a finished stage's products isn't as it was written; none where all are."""
-    for name, output in rundir.read_json(stage / "manifest.json").get("outputs", {}).items():
-        place = stage / output["path"]
+    try:
+        outputs = rundir.read_json(stage / "manifest.json")["outputs"]
+        told = [(name, stage / output["path"], output["sha256"]) for name, output in outputs.items()]
+    except (RunFolderError, KeyError, TypeError, AttributeError):
+        return f"{stage / 'manifest.json'}: damaged"
+    for name, place, digest in told:
         if not place.exists():
             return f"{place} is gone ({name})"
-        if rundir.sha256(place) != output["sha256"]:
+        if rundir.sha256(place) != digest:
             return f"{place} was changed since it was finished ({name})"
-    return None
+    return None if told else f"{stage / 'manifest.json'}: names no products"
 
 
 def fingerprint(stage: Path) -> str | None:
@@ -182,9 +204,9 @@ def run(words: Sequence[str]) -> str | None:
         told = status.read().strip()
     if told in ("130", "143") or process.returncode in (130, 143, -signal.SIGINT, -signal.SIGTERM):
         raise KeyboardInterrupt
-    said = next((line.removeprefix("error: ") for line in reversed(last) if line.startswith("error: ")), None)
-    if said is not None:
-        return said
+    said = {mark: next((line.removeprefix(mark) for line in reversed(last) if line.startswith(mark)), None) for mark in MARKS}
+    if said["error: "] is not None:
+        return said["error: "] + (f" ({said['hint: ']})" if said["hint: "] else "")
     if process.returncode < 0:
         return f"killed by {signal.Signals(-process.returncode).name} (was memory short?)"
     return f"exit status {process.returncode}"

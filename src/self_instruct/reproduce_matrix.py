@@ -79,6 +79,8 @@ def build(settings: Settings, out: Path, *, seeds: int, instructions: Mapping[st
     cells: dict[str, Cell] = {}
     for plan in plans:
         if plan.why is None and plan.same_as is None:
+            if plan.row.has_corpus:
+                _add(_generation(plan.row, known, settings, out), cells, known, settings, out, faults)
             for cell in _cells(plan.row, known, settings, out, faults):
                 _add(cell, cells, known, settings, out, faults)
     return Matrix(rows=tuple(plans), cells=tuple(cells.values()), wanted=_wanted(plans, cells, settings.reproduce.only))
@@ -87,7 +89,7 @@ def build(settings: Settings, out: Path, *, seeds: int, instructions: Mapping[st
 def _wanted(plans: Sequence[RowPlan], cells: Mapping[str, Cell], only: Sequence[str]) -> frozenset[str]:
     stand = {plan.row.name: plan.same_as or plan.row.name for plan in plans}
     rows = {stand[name] for name in only or stand}
-    found = [name for name, cell in cells.items() if cell.row in rows and cell.stage != "generate"]
+    found = [name for name, cell in cells.items() if cell.row in rows]
     for name in found:  # it grows
         found += [before for before in cells[name].after if before not in found]
     return frozenset(found)
@@ -121,6 +123,10 @@ def role(row: Row, known: Mapping[str, Row]) -> str:
     own = corpora(row, known)
     if any(known[source].outputs_of for source in own):
         return "outputs"
+    if chat(row) != (row.model == INSTRUCT) or any(known[source].model != row.model for source in own):
+        return "other"  # asked otherwise than its role is, or tuned on another model's corpus
+    if SEEDS in row.data and not own and sources != [SEEDS]:
+        return "other"  # the paper's T0 and SuperNI rows have no seeds
     kinds = frozenset("corpus" if source in own else source for source in sources)
     return ROLES.get((row.model, kinds), "other")
 
@@ -141,8 +147,16 @@ def _same_as(row: Row, rows: Sequence[Row], seeds: int, instructions: Mapping[st
         data = row.data
     else:
         return None
-    same = (row.model, row.prompt, frozenset(data), None)
-    return next((one.name for one in rows if (one.model, one.prompt, frozenset(one.data), one.instructions) == same), None)
+    same = (row.model, row.prompt, row.engine, frozenset(data), None)
+    return next(
+        (
+            one.name
+            for one in rows
+            if (one.model, one.prompt, one.engine, frozenset(one.data), one.instructions) == same
+            and set(row.measure) <= set(one.measure)
+        ),
+        None,
+    )
 
 
 def _why_not(row: Row, known: Mapping[str, Row], settings: Settings, faults: Mapping[str, str]) -> str | None:
@@ -156,9 +170,12 @@ def _why_not(row: Row, known: Mapping[str, Row], settings: Settings, faults: Map
                 return faults[source]
             if getattr(settings.data, source) is None:
                 return f"data.{source} isn't set"
-    if not _measured(row, settings, faults):
-        return "it would be measured on SuperNI alone, and data.superni isn't set"
-    return None
+    if _measured(row, settings, faults):
+        return None
+    missing = {SUPERNI: "data.superni isn't set", "user_oriented": "evaluate.user_oriented is empty"}
+    return (
+        faults.get(SUPERNI) if row.measure == (SUPERNI,) and SUPERNI in faults else ", ".join(missing[name] for name in row.measure)
+    )
 
 
 def _measured(row: Row, settings: Settings, faults: Mapping[str, str]) -> list[str]:

@@ -38,8 +38,9 @@ def plan(matrix: Matrix, command: Command, settings: Settings) -> tuple[Planned,
     predicted = {cell.name: _predict(cell, command, on, tasks) for cell in matrix.cells if cell.name in matrix.wanted}
     measured: dict[str, float] = {}
     for cell in matrix.cells:
-        if cell.name in predicted and reproduce_cells.finished(command.folder(cell)):
-            measured[cell.name] = float(rundir.read_json(command.folder(cell) / "manifest.json").get("seconds", 0.0))
+        stage = command.folder(cell)
+        if cell.name in predicted and reproduce_cells.finished(stage) and reproduce_cells.made_with(stage, command.loaded(cell)):
+            measured[cell.name] = float(rundir.read_json(stage / "manifest.json").get("seconds") or 0.0)
     here = settings.reproduce.hardware is None
     ratios: dict[str, list[float]] = {}
     for cell in matrix.cells:

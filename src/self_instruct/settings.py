@@ -31,7 +31,8 @@ class ModelSettings(Section):
     )
     revision: Annotated[str | None, shape("Branch, tag or commit of a hub model; none is the hub's default.")] = None
     instruct: Annotated[
-        str | None, shape("The vendor's instruct version of the model, for the comparison with it (paper: InstructGPT's role).")
+        str | None,
+        runtime("The vendor's instruct version of the model, for `reproduce` to compare with (paper: InstructGPT's role)."),
     ] = None
     prompt: Annotated[
         Literal["completion", "chat"],

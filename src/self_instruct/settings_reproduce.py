@@ -16,7 +16,7 @@ SEEDS, SUPERNI, T0 = "seeds", "superni", "t0"  # what `data` of a row may name b
 BASE, INSTRUCT, ENCODER_DECODER = "base", "instruct", "encoder_decoder"  # what `model` of a row may name beside models
 Measurement = Literal["superni", "user_oriented"]
 MEASUREMENTS: tuple[Measurement, ...] = ("superni", "user_oriented")
-NAME = r"^[a-z0-9][a-z0-9+.-]*$"
+NAME = r"^[a-z0-9][a-z0-9+.-]{0,79}$"
 
 
 class DataSettings(Section):

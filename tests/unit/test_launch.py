@@ -219,10 +219,10 @@ def test_all_runs_the_three_in_a_row(checkout: Path, commands: Path) -> None:
 
 def test_the_comparison_gets_its_flags(checkout: Path, commands: Path, tmp_path: Path) -> None:
     prepared(checkout)
-    (tmp_path / "clone.d").mkdir()
-    words = ("reproduce", "--config", "configs/reproduce/demo.yaml", "--set", "data.superni=clone.d", "--out", "mine")
+    (tmp_path / "clone").mkdir()
+    words = ("reproduce", "--config", "configs/reproduce/demo.yaml", "--set", "data.superni=clone", "--out", "mine")
     done = launch(checkout, commands, *words, cwd=tmp_path)
-    flags = f"--config configs/reproduce/demo.yaml --set data.superni={tmp_path}/clone.d --out {tmp_path}/mine"
+    flags = f"--config configs/reproduce/demo.yaml --set data.superni={tmp_path}/clone --out {tmp_path}/mine"
     assert done.stdout.splitlines() == [f"python -m self_instruct reproduce {flags}", f"in {checkout}"]
 
 

@@ -45,11 +45,17 @@ class Stages:
     def __init__(self, failing: dict[str, list[str]] | None = None) -> None:
         self.failing = failing or {}  # what each call for a cell says, as long as there is something
         self.called: list[str] = []
+        self.failed_rows: dict[str, str] = {}  # what the report finds
 
     def __call__(self, words: Sequence[str]) -> str | None:
         if "report" in words or "judge" in words:
             self.called.append("report" if "report" in words else "judge")
-            return self.failing.get(self.called[-1], [None]).pop(0) if self.failing.get(self.called[-1]) else None
+            if said := self.failing.get(self.called[-1]):
+                return said.pop(0)
+            told = [{"row": name, "state": "failed", "why": why} for name, why in self.failed_rows.items()]
+            Path("out/report").mkdir(exist_ok=True)
+            rundir.write_json(Path("out/report/report.json"), {"matrix": {"rows": told}})
+            return None
         names = [Path(word).name for word in words]
         stage = next(name for name in ("generate", "train", "evaluate") if name in names)
         place = Path(words[words.index("--out") + 1])
@@ -60,7 +66,7 @@ class Stages:
         folder = place / stage
         (folder / "product").mkdir(parents=True, exist_ok=True)
         (folder / "product" / "text").write_text(name)
-        rundir.write_json(folder / "config.json", {"cell": name})
+        rundir.write_json(folder / "config.json", {"cell": name, "settings": {}})
         outputs = {"product": {"path": "product", "sha256": rundir.sha256(folder / "product")}}
         rundir.write_json(folder / "manifest.json", {"status": "finished", "outputs": outputs, "facts": {}})
         return None
@@ -179,6 +185,20 @@ def test_only_what_a_setting_shapes_is_asked_for_again(
     assert made.called == [*run_again, "report"]
 
 
+def test_other_seeds_are_other_trainings(asked: list[str], stages: Callable[..., Stages]) -> None:
+    from self_instruct.loading import shipped
+
+    lines = shipped("seeds/seed_tasks.jsonl").read_text().splitlines(keepends=True)
+    Path("seeds.jsonl").write_text("".join(lines[:100]))
+    stages()
+    reproduce.main([*asked, "--set", "generate.seeds=seeds.jsonl"])
+    Path("seeds.jsonl").write_text("".join(lines[:99]))
+    reproduce_cells._digest.cache_clear()
+    made = stages()
+    reproduce.main([*asked, "--set", "generate.seeds=seeds.jsonl"])
+    assert "mine/train" in made.called
+
+
 def test_other_data_are_other_cells(asked: list[str], stages: Callable[..., Stages]) -> None:
     stages()
     reproduce.main(asked)
@@ -216,6 +236,81 @@ def test_a_data_folder_of_the_wrong_layout_fails_its_rows_alone(
     assert "base/evaluate" in made.called and "report" in made.called
     name = "t0" if "t0=" in setting else "superni"
     assert rows()[name] == ("failed", said)
+    stages()
+    alone = [*asked, "--set", f"reproduce.rows={rest[0]}", "--set", setting, "--set", "reproduce.only=[base]"]
+    assert commandline.run(reproduce.main, alone) == (0 if name == "t0" else 2), "base is measured on SuperNI"
+
+
+def test_a_row_that_fails_in_the_report_alone_is_told_too(asked: list[str], stages: Callable[..., Stages]) -> None:
+    made = stages()
+    made.failed_rows = {"t0": "its results can't be read"}
+    with pytest.raises(SelfInstructError, match="1 failed: t0: its results can't be read"):
+        reproduce.main(asked)
+
+
+def test_a_start_that_is_killed_forgets_nothing(
+    asked: list[str], stages: Callable[..., Stages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages({"mine/evaluate": ["no", "no"]})
+    with pytest.raises(SelfInstructError):
+        reproduce.main(asked)
+    before = {cell["cell"]: cell["state"] for cell in matrix()["cells"]}
+
+    def killed(words: Sequence[str]) -> str | None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reproduce_cells, "run", killed)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce.main(asked)
+    after = {cell["cell"]: cell["state"] for cell in matrix()["cells"]}
+    assert after == before | {"mine/evaluate": "not run"}
+
+
+@pytest.mark.parametrize(
+    "text", ["{", '{"status": "finished"}', '{"status": "finished", "outputs": {"a": {}}}', '{"status": "finished", "outputs": []}']
+)
+def test_a_damaged_manifest_fails_its_cell_alone(asked: list[str], stages: Callable[..., Stages], text: str) -> None:
+    stages()
+    reproduce.main(asked)
+    Path("out/rows/t0/train/manifest.json").write_text(text)
+    made = stages({"t0/train": ["its manifest is damaged"] * 2})
+    with pytest.raises(SelfInstructError, match="t0/train"):
+        reproduce.main(asked)
+    assert rows()["mine"] == ("measured", None) and "report" in made.called
+
+
+def test_lost_or_damaged_keys_are_found_again_by_the_stages(asked: list[str], stages: Callable[..., Stages]) -> None:
+    stages()
+    reproduce.main(asked)
+    Path("out/cells.json").write_text("{")
+    made = stages()
+    assert reproduce.main(asked) == 0
+    assert made.called == [*CELLS, "report"]
+
+
+@pytest.mark.parametrize("place", ["out", "out/rows"])
+def test_a_file_in_the_place_of_a_folder_is_refused(asked: list[str], stages: Callable[..., Stages], place: str) -> None:
+    stages()
+    Path(place).parent.mkdir(exist_ok=True)
+    Path(place).write_text("mine")
+    with pytest.raises(SelfInstructError, match="a file, not a folder"):
+        reproduce.main(asked)
+
+
+def test_a_row_that_was_asked_for_alone_and_cannot_be_run_is_an_error(asked: list[str], stages: Callable[..., Stages]) -> None:
+    stages()
+    with pytest.raises(SelfInstructError, match=r"no model was measured: absent: not run: reproduce\.encoder_decoder isn't set"):
+        reproduce.main([*asked, "--set", "reproduce.only=[absent]"])
+    reproduce.main(asked)
+    with pytest.raises(SelfInstructError, match=r"nothing of reproduce\.only was run: absent"):
+        reproduce.main([*asked, "--set", "reproduce.only=[absent]"])
+
+
+def test_the_model_of_a_whole_training_is_its_runs_base(asked: list[str], stages: Callable[..., Stages]) -> None:
+    stages()
+    with pytest.raises(SelfInstructError, match="out/rows/t0/train/model"):  # the stand-in makes none
+        reproduce.main([*asked, "--set", "train.method=full"])
+    assert {row["contender"] for row in matrix()["rows"]} == {"base"}
 
 
 def test_a_dry_run_tells_the_plan_and_writes_nothing(
@@ -260,8 +355,8 @@ def test_without_a_run_folder_it_is_named_after_the_config() -> None:
 
 
 def test_a_commands_last_error_is_what_went_wrong(capfd: pytest.CaptureFixture[str]) -> None:
-    text = "import sys; print('at work', file=sys.stderr); print('error: no room', file=sys.stderr); sys.exit(2)"
-    assert reproduce_cells.run([sys.executable, "-c", text]) == "no room"
+    text = "import sys; [print(t, file=sys.stderr) for t in ('at work', 'error: no room', 'hint: make some')]; sys.exit(2)"
+    assert reproduce_cells.run([sys.executable, "-c", text]) == "no room (make some)"
     assert "at work" in capfd.readouterr().err
 
 

@@ -95,6 +95,44 @@ def test_a_fault_of_the_data_is_told_and_nothing_is_measured_on_it() -> None:
     assert "t0/train" in cells(matrix)
 
 
+def test_a_row_with_nothing_left_to_measure_says_what_is_missing() -> None:
+    rows = json.dumps([{"name": "s", "measure": ["superni"]}, {"name": "u"}])
+    assert why(made(f"reproduce.rows={rows}", "evaluate.user_oriented=[]")) == {
+        "s": "data.superni isn't set",
+        "u": "data.superni isn't set, evaluate.user_oriented is empty",
+    }
+    assert why(made(f"reproduce.rows={rows}", "data.superni=x", faults={"superni": "data.superni: x: bad"})) == {
+        "s": "data.superni: x: bad"
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "role"),
+    [
+        ({"data": ["seeds", "t0"]}, "other"),
+        ({"prompt": "chat"}, "other"),
+        ({"model": "instruct", "prompt": "completion"}, "other"),
+        ({"data": ["seeds", "other-own"]}, "other"),
+        ({"data": ["own"]}, "self_inst"),
+        ({"data": ["seeds", "own"], "prompt": "chat"}, "other"),
+    ],
+)
+def test_only_what_a_papers_model_is_has_its_role(row: dict[str, Any], role: str) -> None:
+    rows = [{"name": "own", "generate": True}, {"name": "other-own", "model": "x/y", "generate": True}, {"name": "r", **row}]
+    matrix = made(f"reproduce.rows={json.dumps(rows)}", "reproduce.sizes=[]")
+    assert matrix.rows[-1].role == role
+
+
+def test_a_corpus_that_nobody_is_tuned_on_is_written_all_the_same() -> None:
+    rows = json.dumps([{"name": "own", "generate": True}])
+    assert wanted(f"reproduce.rows={rows}", "reproduce.sizes=[]") == ["own/generate", "own/evaluate"]
+
+
+def test_a_row_stands_for_a_size_if_it_is_measured_on_as_much() -> None:
+    rows = json.dumps([{"name": "own", "generate": True}, {"name": "seeds", "data": ["seeds"], "measure": ["superni"]}])
+    assert made(f"reproduce.rows={rows}", "reproduce.sizes=[175]", "data.superni=x").rows[-1].same_as is None
+
+
 def test_what_each_row_is_trained_on() -> None:
     matrix = made(*BOTH)
     corpus = "runs/matrix/rows/self-instruct/generate/corpus"
