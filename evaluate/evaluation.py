@@ -105,18 +105,19 @@ def warn_of_same_answers(suites: Sequence[store.StoredSuite]) -> None:
 
 def _facts(contender: predict.Contender, model: Model, prompt: str) -> dict[str, Any]:
     """What a report tells of a model: its role in the paper's comparison, how it was asked, and what it was trained on."""
-    if contender.adapter is None:
+    whole = Path(model.path) / "training_manifest.json"  # there where all weights were trained (train.method: full)
+    if contender.adapter is None and not whole.is_file():
         role = roles.INSTRUCT if prompt == "chat" else roles.of_base(model.architecture)
         return {"role": role, "prompt": prompt, "adapter": None, "digest": model.fingerprint, "training": None}
-    path = contender.adapter / "training_manifest.json"
+    path = whole if contender.adapter is None else contender.adapter / "training_manifest.json"
     training = rundir.read_json(path) if path.exists() else None
     data = training.get("data") if training else None
     told = {name: data.get(name) for name in ("examples", "seed_examples", "sources")} if data else None
     return {
         "role": roles.of_adapter(training),
         "prompt": prompt,
-        "adapter": str(contender.adapter),
-        "digest": contender.digest,
+        "adapter": str(contender.adapter) if contender.adapter else None,
+        "digest": contender.digest or model.fingerprint,
         "training": told,
     }
 

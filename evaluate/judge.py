@@ -18,6 +18,7 @@ from typing import Any
 from scipy.stats import spearmanr
 
 from self_instruct import journal as journals
+from self_instruct import rundir
 from self_instruct.engine import Engine
 from self_instruct.engine_journaled import payload_hash
 from self_instruct.evaluate import agreement, predict
@@ -158,6 +159,7 @@ async def judge(
         "seconds": round(sum(float(one["seconds"]) for one in journals.read(journal.with_name("sessions.jsonl"))), 1),
         "cut": sum(question.cut > 0 for question in plan.questions),
         "answers": told,
+        "journal": {"folder": journal.parent.name, "sha256": rundir.sha256(journal)},
     }
     return Judged(name=name, facts=facts, ratings=tuple(ratings))
 

@@ -16,7 +16,6 @@ from self_instruct.evaluate.matrix import MEASURED, Matrix, Row
 from self_instruct.evaluate.store import StoredRun
 
 Tree = Mapping[str, Any]
-DETERMINISM = "logical"  # design.md, "Determinism, in three named levels"
 
 
 def build(matrix: Matrix, suites: Sequence[Tree], ratings: Tree) -> dict[str, Any]:
@@ -34,6 +33,7 @@ def _row(row: Row, matrix: Matrix, suites: Sequence[Tree], ratings: Tree) -> dic
     shown = row.same_as or row.row
     trained = run.models[shown]["training"] or {} if run else {}
     facts = (finished_facts(run.run, "train") or {}) if run and row.data else {}
+    written = (finished_facts(run.run, "generate") or {}) if run and row.outputs_by else {}
     return {
         "row": row.row,
         "role": row.role,
@@ -49,6 +49,8 @@ def _row(row: Row, matrix: Matrix, suites: Sequence[Tree], ratings: Tree) -> dic
         "instructions_asked": row.instructions,
         "instructions": facts.get("instructions"),
         "instructions_available": facts.get("instructions_available"),
+        "outputs_kept": written.get("instances"),
+        "outputs_of": written.get("rows"),
         "trained_on": [{"name": one["name"], "rows": one["rows"]} for one in trained.get("sources") or ()],
         "suites": {one["name"]: found for one in suites if run and (found := _scores(one, shown, row.against))},
         "rated": [
@@ -99,7 +101,7 @@ def _cell(cell: Tree, matrix: Matrix) -> dict[str, Any]:
         "seed": settings.get("run.seed"),
         "hardware": report_run.machine(manifest["hardware"]),
         "seconds": report_run.rounded(manifest["seconds"]),
-        "determinism": DETERMINISM,
+        "determinism": manifest.get("determinism", "logical"),
     }
     return {**cell, "run": told}
 

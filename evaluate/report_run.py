@@ -171,7 +171,7 @@ def provenance(
         "versions": manifest["versions"],
         "git": manifest["git"],
         "seed": manifest["settings"]["run.seed"]["value"],
-        "determinism": "logical",
+        "determinism": manifest.get("determinism", "logical"),
         "settings": [
             {"setting": name, **entry}
             for name, entry in manifest["settings"].items()

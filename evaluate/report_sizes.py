@@ -123,7 +123,10 @@ def _rows(matrix: Tree) -> list[Tree]:
 
 def _what(row: Tree, rows: Sequence[Tree]) -> str:
     if row["role"] == roles.OUTPUTS:
-        return f"outputs by {row['outputs_by']}" if row["outputs_by"] else roles.TITLES[roles.OUTPUTS]
+        if not row["outputs_by"]:
+            return roles.TITLES[roles.OUTPUTS]
+        kept = f", for {number(row['outputs_kept'])} of {number(row['outputs_of'])} instances" if row["outputs_of"] else ""
+        return f"outputs by {row['outputs_by']}{kept}"
     if row["role"] != roles.SIZE:
         return "the seeds alone" if row["role"] == roles.SEEDS else "all instructions"
     asked, found = row["instructions_asked"], row["instructions"]

@@ -6,7 +6,7 @@ Writes nothing. Corpora are made again by the generate stage's own `replay`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from typing import Any
 from self_instruct import rundir
 from self_instruct.engine_journaled import JournaledEngine
 from self_instruct.errors import DataError, RunFolderError, SelfInstructError
-from self_instruct.evaluate import matrix, predict, report, scoring, store
+from self_instruct.evaluate import matrix, predict, rating_runs, report, scoring, store
 from self_instruct.evaluate.comparison import Answer
+from self_instruct.runlog import log
 
 STAGES = ("generate", "train", "evaluate")
 PREDICTIONS = "predictions"  # of a manifest's outputs: the journal that the stage ended with
@@ -82,6 +83,8 @@ def products(run: Path, found: Checked) -> Iterator[str]:
             continue
         try:
             manifest = rundir.read_json(path)
+            if difference := _config(path.with_name("config.json"), manifest):
+                yield difference
             outputs = manifest["outputs"].items() if manifest.get("status") == "finished" else ()
             written = [(name, run / stage / output["path"], output["sha256"]) for name, output in outputs]
         except DAMAGE as error:
@@ -93,6 +96,15 @@ def products(run: Path, found: Checked) -> Iterator[str]:
                 yield f"{product}: gone ({name} of the {stage} stage)"
             elif rundir.sha256(product) != digest:
                 yield f"{product}: not as the {stage} stage wrote it: its hash differs ({name})"
+
+
+def _config(path: Path, manifest: Mapping[str, Any]) -> str | None:
+    """Whether a stage's config.json says what its manifest does."""
+    config = rundir.read_json(path)
+    told = {name: one["value"] for name, one in manifest["settings"].items()}
+    if config["inputs"] == manifest["inputs"] and all(told.get(name, ...) == value for name, value in config["settings"].items()):
+        return None
+    return f"{path}: says other settings or inputs than manifest.json beside it"
 
 
 def answers(run: Path, found: Checked) -> Iterator[str]:
@@ -163,13 +175,32 @@ def _report(place: Path, runs: list[Path], compared: Path | None, examples: Any,
     except DAMAGE as error:
         yield f"{place}: can't be made again: {_damage(place, error)}"
         return
+    yield from _judges(one.runs if one else matrix.runs(runs), found)
+    for cell in one.cells if one else ():
+        config = one.place / "rows" / cell["row"] / cell["stage"] / "config.json" if one else place
+        if cell["fingerprint"] is not None and rundir.sha256(config) != cell["fingerprint"]:
+            yield f"{config}: not as it was when the comparison was made"
     for name, text in texts.items():
         found.files += 1
         if difference := _difference(place / name, text):
             yield f"{difference}; the runs give the first"
     for path in sorted(place.iterdir()):
         if path.name not in texts:
-            yield f"{path}: no file of the report"
+            log.warning("%s: no file of the report; left aside", path)
+
+
+def _judges(runs: Sequence[store.StoredRun], found: Checked) -> Iterator[str]:
+    """The journals of judges whose levels a report shows."""
+    for kept in rating_runs.open_stores(runs):
+        try:
+            told = [rater.facts["journal"] for rater in kept.raters().values() if "journal" in rater.facts]
+        finally:
+            kept.close()
+        for one in told:
+            journal = kept.path.parent / one["folder"] / "completions.jsonl"
+            found.files += 1
+            if not journal.is_file() or rundir.sha256(journal) != one["sha256"]:
+                yield f"{journal}: not the journal that the judge's levels are from"
 
 
 def _difference(path: Path, wanted: str) -> str | None:

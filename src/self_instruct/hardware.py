@@ -101,6 +101,11 @@ def choose_dtype(wanted: str, flags: frozenset[str] | None = None, found: list[G
     return "float32", "this CPU has no bfloat16 units"
 
 
+def determinism() -> str:
+    """The level that this process can promise (design.md): `strict` where vLLM's kernels are batch-invariant, else `logical`."""
+    return "strict" if gpus() and os.environ.get("VLLM_BATCH_INVARIANT") == "1" else "logical"
+
+
 def summary() -> dict[str, Any]:
     """The machine in a manifest: processor, cores, memory (GiB), GPUs."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

@@ -284,6 +284,7 @@ def _manifest(path: Path, loaded: Loaded, stage: str, argv: list[str], inputs: M
         "versions": versions(),
         "git": _git(),
         "hardware": hardware.summary(),
+        "determinism": hardware.determinism(),
         "started_s": old.get("started_s", now),
         "continued_s": now,
         "seconds": old.get("seconds", 0.0),

@@ -176,9 +176,18 @@ def test_what_is_gone_is_told(run: Path, name: str) -> None:
     assert any(one.startswith(str(told)) for one in found(run)), found(run)
 
 
-def test_a_file_too_many_is_told(run: Path) -> None:
-    (run / "evaluate" / "report" / "more.txt").write_text("x")
-    assert found(run) == [f"{run}/evaluate/report/more.txt: no file of the report"]
+def test_a_file_of_somebody_else_in_the_report_is_left_aside(run: Path) -> None:
+    (run / "evaluate" / "report" / "report.png").write_text("x")
+    assert found(run) == []
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "generate"])
+def test_a_config_that_says_other_settings_than_its_manifest_is_told(run: Path, stage: str) -> None:
+    path = run / stage / "config.json"
+    config = rundir.read_json(path)
+    config["settings"]["run.seed"] = 7
+    rundir.write_json(path, config)
+    assert found(run) == [f"{path}: says other settings or inputs than manifest.json beside it"]
 
 
 def remove_hash(run: Path) -> None:
