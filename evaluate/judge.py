@@ -159,8 +159,9 @@ async def judge(
         "seconds": round(sum(float(one["seconds"]) for one in journals.read(journal.with_name("sessions.jsonl"))), 1),
         "cut": sum(question.cut > 0 for question in plan.questions),
         "answers": told,
-        "journal": {"folder": journal.parent.name, "sha256": rundir.sha256(journal)},
     }
+    if plan.requests:
+        facts["journal"] = {"folder": journal.parent.name, "sha256": rundir.sha256(journal)}
     return Judged(name=name, facts=facts, ratings=tuple(ratings))
 
 

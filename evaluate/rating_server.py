@@ -31,6 +31,9 @@ async def serve(sets: Sequence[RatingSet], store: RatingStore, settings: RateSet
     # A handler is never cancelled: what was sent is saved, also where the sender has gone meanwhile.
     runner = web.AppRunner(app.application(), access_log=None, shutdown_timeout=CLOSE_S)
     await runner.setup()
+    stop = asyncio.Event()  # before the port is open: who sees it may end the server at once
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         try:
             await web.TCPSite(runner, settings.host, settings.port, reuse_address=True).start()
@@ -46,9 +49,6 @@ async def serve(sets: Sequence[RatingSet], store: RatingStore, settings: RateSet
                 "whoever has this link can rate; it travels as plain HTTP, which others on the network can read. "
                 "An SSH tunnel to 127.0.0.1 hides it"
             )
-        stop = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         log.info("every rating is saved at once in %s; Ctrl-C ends", store.path)
         await stop.wait()
     finally:

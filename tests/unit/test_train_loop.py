@@ -78,6 +78,8 @@ class Run:
             held_out=tuple(held_out),
             dropped=(),
             kinds={},
+            instructions=len(rows) + len(held_out),
+            available=len(rows) + len(held_out),
         )
         self.checkpoints = folder / "checkpoints"
         found = None
