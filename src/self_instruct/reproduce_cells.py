@@ -112,16 +112,15 @@ def finished(stage: Path) -> bool:
 
 
 def made_with(stage: Path, loaded: Loaded) -> bool:
-    """Whether a stage's folder was made with these settings, places aside."""
+    """Whether a stage's folder was made with these settings; of what is read it counts whether it was named, not where it lies."""
     try:
         before = rundir.read_json(stage / "config.json")["settings"]
     except (RunFolderError, KeyError):
         return False
+    now = json.loads(json.dumps(shaping(loaded.settings, stage.name)))
     places = reads()
-    now = json.loads(
-        json.dumps({name: value for name, value in shaping(loaded.settings, stage.name).items() if name not in places})
-    )
-    return bool(now == {name: value for name, value in before.items() if name not in places})
+    told, found = ({name: bool(value) if name in places else value for name, value in one.items()} for one in (now, before))
+    return bool(told == found)
 
 
 def damage(stage: Path) -> str | None:

@@ -16,8 +16,10 @@ import pytest
 
 from self_instruct import commandline, reproduce, reproduce_cells, rundir
 from self_instruct.errors import SelfInstructError
+from self_instruct.loading import Loaded, load
 from self_instruct.reproduce_cells import Command
 from self_instruct.reproduce_matrix import Cell
+from self_instruct.settings import shaping
 
 ROWS = [
     {"name": "base"},
@@ -142,6 +144,31 @@ def test_a_cell_that_fails_twice_is_told_and_the_others_go_on(asked: list[str], 
     again = stages()
     assert reproduce.main(asked) == 0
     assert again.called == ["t0/train", "t0/evaluate", "report"]
+
+
+def test_a_cell_of_another_config_is_not_tried_twice_and_what_to_do_is_told(asked: list[str], stages: Callable[..., Stages]) -> None:
+    stages()
+    reproduce.main(asked)
+    made = stages({"t0/train": ["made with another config", "never asked"]})
+    with pytest.raises(SelfInstructError, match="made with another config; or delete out/rows/t0/train and what was made of it"):
+        reproduce.main([*asked, "--set", "train.epochs=3"])
+    assert made.called == ["t0/train", "mine/train", "mine/evaluate", "report"]
+    assert rows()["mine"] == ("measured", None)
+
+
+def test_naming_data_that_were_not_named_before_is_another_config_and_moving_them_is_none(tmp_path: Path) -> None:
+    stage = tmp_path / "row" / "evaluate"
+    stage.mkdir(parents=True)
+
+    def loaded(*overrides: str) -> Loaded:
+        return load((), overrides, str(stage.parent))
+
+    named = loaded("evaluate.superni.folder=here")
+    rundir.write_json(stage / "config.json", {"settings": shaping(named.settings, "evaluate")})
+    assert reproduce_cells.made_with(stage, named)
+    assert reproduce_cells.made_with(stage, loaded("evaluate.superni.folder=there"))
+    assert not reproduce_cells.made_with(stage, loaded())
+    assert not reproduce_cells.made_with(stage, loaded("evaluate.superni.folder=here", "evaluate.max_tokens=9"))
 
 
 def test_nothing_measured_is_an_error_without_a_report(asked: list[str], stages: Callable[..., Stages]) -> None:
