@@ -177,7 +177,7 @@ def _make(cell: Cell, command: Command, settings: Settings, progress: Progress, 
             return
         log.warning("cell %s, %s failed: %s", number, cell.name, failure)
         if (stage / "config.json").exists() and not reproduce_cells.made_with(stage, command.loaded(cell)):
-            failure += f"; or delete {stage} and what was made of it to make them anew: answers that were given stay in evaluate.cache"
+            failure += f"; or delete {stage} and what was made of it to make them anew; answers stay in evaluate.cache"
             break
     progress.failed[cell.name] = str(failure)
 

@@ -146,7 +146,7 @@ def test_a_cell_that_fails_twice_is_told_and_the_others_go_on(asked: list[str], 
     assert again.called == ["t0/train", "t0/evaluate", "report"]
 
 
-def test_a_cell_of_another_config_is_not_tried_twice_and_what_to_do_is_told(asked: list[str], stages: Callable[..., Stages]) -> None:
+def test_a_cell_of_another_config_is_not_tried_twice(asked: list[str], stages: Callable[..., Stages]) -> None:
     stages()
     reproduce.main(asked)
     made = stages({"t0/train": ["made with another config", "never asked"]})
