@@ -18,6 +18,7 @@ class Pairs:
     """Of one report. `why_not`: in a comparison without self-instruct, why there is no verdict."""
 
     def __init__(self, tree: Tree) -> None:
+        self._random = {row["row"] for row in tree["matrix"]["rows"] if row["random"]} if "matrix" in tree else set()
         self._roles = {name: one["role"] for name, one in tree.get("models", {}).items()}
         rows = tree["matrix"]["rows"] if "matrix" in tree else None
         self._bases = None if rows is None else {(row["row"], row["against"]) for row in rows}
@@ -28,10 +29,11 @@ class Pairs:
             self.why_not = why[0] if why else "No row and its base were both measured" if own else "No row is self-instruct"
 
     def judged(self, suite: Tree, pair: Tree) -> bool:
-        """Whether a pair has a verdict: in a comparison self-instruct against its base, else every model against the first."""
+        """Whether a pair has a verdict: in a comparison self-instruct against its base, and against the seeds alone, which tell
+        whether what it wrote itself adds anything; else every model against the first."""
         if self._bases is None:
             return _is_first(suite, pair)
-        return self._is_own(pair["model"]) and (pair["model"], pair["base"]) in self._bases
+        return self._is_gain(pair) or (self._is_own(pair["model"]) and self._roles.get(pair["base"]) == roles.SEEDS)
 
     def matters(self, suite: Tree, pair: Tree) -> bool:
         """Whether a pair is shown without asking."""
@@ -42,7 +44,7 @@ class Pairs:
     def plotted(self, suite: Tree, pair: Tree) -> bool:
         """Whether a pair is plotted task by task."""
         if self._bases is not None:
-            return self.judged(suite, pair)
+            return self._is_gain(pair)
         return _is_first(suite, pair) and (not is_many(suite) or self._is_own(pair["model"]))
 
     def columns(self, suite: Tree) -> list[str]:
@@ -51,6 +53,13 @@ class Pairs:
         if not is_many(suite) or not any(map(self._is_own, names)):
             return names
         return [name for place, name in enumerate(names) if place == 0 or self._is_own(name)]
+
+    def label(self, name: str) -> str:
+        """A model's name where it is shown: of one with random weights it says so."""
+        return f"{name} (random weights)" if name in self._random else name
+
+    def _is_gain(self, pair: Tree) -> bool:
+        return self._is_own(pair["model"]) and (pair["model"], pair["base"]) in (self._bases or set())
 
     def _is_own(self, name: str) -> bool:
         return self._roles.get(name) == roles.SELF_INST

@@ -73,7 +73,7 @@ def results(tree: Mapping[str, Any]) -> list[Block]:
     blocks: list[Block] = []
     pairs = Pairs(tree)
     for suite in tree["suites"]:
-        blocks += [Heading(level=2, text=title(suite)), *_about(suite), *_models(suite), *_differences(suite, pairs)]
+        blocks += [Heading(level=2, text=title(suite)), *_about(suite), *_models(suite, pairs), *_differences(suite, pairs)]
         blocks += [*_by_group(suite, pairs), *_by_task(suite)]
     return blocks
 
@@ -118,12 +118,12 @@ def _about(suite: Mapping[str, Any]) -> list[Block]:
     return blocks
 
 
-def _models(suite: Mapping[str, Any]) -> list[Block]:
+def _models(suite: Mapping[str, Any], pairs: Pairs) -> list[Block]:
     several = suite["items"] > suite["tasks"]  # else both means are one
     elsewhere = suite.get("elsewhere", False)  # then nobody here knows what ended an answer
     rows = [
         (
-            one["model"],
+            pairs.label(one["model"]),
             shown(one["rouge_l"]),
             *([shown(one["task_rouge_l"])] if several else []),
             shown(one["exact_match"]),
@@ -162,7 +162,7 @@ def _differences(suite: Mapping[str, Any], pairs: Pairs) -> list[Block]:
         against = against_first(suite)
         blocks.append(
             figures.differences(
-                [(one["model"], estimate(one["rouge_l"])) for one in against],
+                [(pairs.label(one["model"]), estimate(one["rouge_l"])) for one in against],
                 name=f"differences-{suite['name']}",
                 caption=f"ROUGE-L points above {against[0]['base']}, {title(suite)}",
             )

@@ -5,7 +5,7 @@ Knows the tree alone.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from self_instruct.evaluate import roles
@@ -13,6 +13,7 @@ from self_instruct.evaluate.document import Block, Heading, Spans, Table
 from self_instruct.evaluate.document_markdown import NONE, number
 from self_instruct.evaluate.matrix import MEASURED
 from self_instruct.evaluate.report_numbers import NOT_RUN, shown
+from self_instruct.evaluate.report_pairs import Pairs
 
 
 def table_3(tree: Mapping[str, Any]) -> list[Block]:
@@ -20,7 +21,7 @@ def table_3(tree: Mapping[str, Any]) -> list[Block]:
     suite = next((one for one in tree["suites"] if one["kind"] == "superni"), None)
     scores = {one["model"]: one["rouge_l"] for one in suite["models"]} if suite else {}
     why = _why_not(tree)
-    random = {row["row"] for row in tree["matrix"]["rows"] if row["random"]} if "matrix" in tree else set()
+    label = Pairs(tree).label
     by_role: dict[str, list[str]] = {}
     for name in scores:
         by_role.setdefault(tree["models"][name]["role"], []).append(name)
@@ -31,11 +32,9 @@ def table_3(tree: Mapping[str, Any]) -> list[Block]:
         stands = roles.TITLES[role] if role else "no counterpart here"
         for name in ours or [""]:
             told = shown(scores[name]) if name else (why.get(role, NOT_RUN) if role else NONE)
-            rows.append(
-                (row["block"], row["model"], stands, _named(name, random) if name else NONE, number(row["rouge_l"], 1), told)
-            )
+            rows.append((row["block"], row["model"], stands, label(name) if name else NONE, number(row["rouge_l"], 1), told))
     for role, names in by_role.items():
-        rows += [("", NONE, roles.TITLES[role], _named(name, random), NONE, shown(scores[name])) for name in names]
+        rows += [("", NONE, roles.TITLES[role], label(name), NONE, shown(scores[name])) for name in names]
     full = tree["paper"]["table_3_size"]
     size = "SuperNI wasn't run: set evaluate.superni.folder"
     if suite:
@@ -51,10 +50,6 @@ def table_3(tree: Mapping[str, Any]) -> list[Block]:
             note=f"Paper: Wang et al. 2022, Table 3, {number(full['items'])} items of {full['tasks']} tasks. Ours: {size}.",
         ),
     ]
-
-
-def _named(name: str, random: Collection[str]) -> str:
-    return f"{name} (random weights)" if name in random else name
 
 
 def _why_not(tree: Mapping[str, Any]) -> dict[str, str]:

@@ -172,10 +172,10 @@ def test_the_summary_has_every_row(tmp_path: Path, no_plots: None) -> None:
     assert "points from t5-lm (t5-superni), from base (instruct, self-instruct, self-instruct+superni, seeds, size-10, " in text
 
 
-def test_the_verdict_is_on_self_instruct_alone(tmp_path: Path, no_plots: None) -> None:
+def test_the_verdicts_are_on_self_instruct_alone(tmp_path: Path, no_plots: None) -> None:
     top = made(sample_matrix.folder(tmp_path))[0].split("\n## ")[0]
-    assert top.count("> ") == 2 and top.count("of self-instruct ") == 2
-    assert "of base" in top and "seeds" not in top
+    assert top.count("> ") == top.count("of self-instruct ") == 4
+    assert top.count(", of base ") == top.count(", of seeds ") == 2, "each set: against its base, and the seeds alone"
 
 
 def test_without_self_instruct_there_is_no_verdict(tmp_path: Path, no_plots: None) -> None:
