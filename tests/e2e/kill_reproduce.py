@@ -141,7 +141,7 @@ def survive(folder: Path, kills: int, *, seed: int) -> Report:
         begun = time.monotonic()
         while process.poll() is None and killed.cells() < moment and time.monotonic() - begun < SLOW_S:
             time.sleep(0.05)
-        time.sleep(draws.uniform(0.5, 8))
+        time.sleep(draws.uniform(0.5, 8 if moment < total - 2 else 1.5))  # near the end it mustn't be over before
         along = [child for child in descendants(process.pid) if number % 2 == 0]
         process.kill()
         for child in along:
