@@ -91,8 +91,11 @@ def main(argv: Sequence[str]) -> int:
     inputs = {"model": model.fingerprint}
     inputs |= {(suite.name if suite.kind == suite.name else f"{suite.kind} {suite.name}"): suite.digest for suite in found}
     inputs |= {f"adapter {contender.name}": contender.digest for contender in contenders if contender.adapter}
-    stage = rundir.open_stage(loaded, "evaluate", list(argv), inputs)
+    # A run that was measured without SuperNI may be measured on it later: its answers stay.
+    stage = rundir.open_stage(loaded, "evaluate", list(argv), inputs, grows=("evaluate.superni.folder",))
     try:
+        if not stage.finished:
+            place.unlink(missing_ok=True)
         if not stage.finished or not (stage.path / "results").is_dir():
             tokenizer = functools.cache(lambda: load_tokenizer(model.path))
             chat = settings.model.prompt == "chat"

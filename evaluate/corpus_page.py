@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from self_instruct import rundir, seedbank
+from self_instruct import provenance, rundir, seedbank
 from self_instruct.evaluate import corpora, corpus_statistics, document_html, document_markdown, paper, report_data
 from self_instruct.evaluate.document import Block, Code, Figure, Heading, Spans, Table
 
@@ -33,7 +33,7 @@ def write(place: Path, seeds: str | None, out: Path | None) -> str:
             for block in blocks:
                 if isinstance(block, Figure):
                     rundir.write_text(aside / f"{block.name}.svg", block.svg)
-            rundir.write_json(aside / "statistics.json", {**found, "paper": paper.tree(), "versions": rundir.versions()})
+            rundir.write_json(aside / "statistics.json", {**found, "paper": paper.tree(), "versions": provenance.versions()})
             rundir.write_text(aside / "statistics.md", document_markdown.render(blocks))
             rundir.write_text(aside / "statistics.html", document_html.render(f"Statistics of {name}", blocks))
     return document_markdown.render([block for block in blocks if not isinstance(block, Figure)])
@@ -47,7 +47,7 @@ def _provenance(place: Path, seeds: str | None, found: Mapping[str, Any]) -> lis
         ("its hash", Code(found["corpus"]["sha256"])),
         ("seeds", Code(seeds or seedbank.SHIPPED)),
         ("their hash", Code(rundir.sha256(seedbank.seed_file(seeds)))),
-        ("versions", ", ".join(f"{name} {version}" for name, version in rundir.versions().items())),
+        ("versions", ", ".join(f"{name} {version}" for name, version in provenance.versions().items())),
         ("measured (UTC)", datetime.now(UTC).isoformat(timespec="seconds")),
     ]
     return [Heading(level=2, text="Provenance"), Table(head=("what", "value"), rows=tuple(rows), left=2)]

@@ -100,7 +100,7 @@ def warn_of_same_answers(suites: Sequence[store.StoredSuite]) -> None:
         (_, base), *others = suite.answers.items()
         for name, answers in others:
             if [one.text for one in answers] == [one.text for one in base]:
-                log.warning("%s: every answer of %s is the base's: the adapter does nothing, or wasn't applied", suite.name, name)
+                log.warning("%s: every answer of %s is the base's: the training did nothing, or wasn't applied", suite.name, name)
 
 
 def _facts(contender: predict.Contender, model: Model, prompt: str) -> dict[str, Any]:

@@ -38,7 +38,8 @@ def _verdict(suite: Mapping[str, Any], one: Mapping[str, Any]) -> Notice:
     if one["same"] == suite["items"]:
         return Notice(
             kind="warning",
-            text=f"{title(suite)}: every answer of {one['model']} is {one['base']}'s: the adapter does nothing, or wasn't applied.",
+            text=f"{title(suite)}: every answer of {one['model']} is {one['base']}'s: the training between them did nothing, or "
+            "wasn't applied.",
         )
     change = one["rouge_l"]
     size = f"{number(suite['items'])} items" + (f" of {number(suite['tasks'])} tasks" if suite["items"] > suite["tasks"] else "")

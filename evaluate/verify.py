@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from self_instruct import rundir
+from self_instruct import provenance, rundir
 from self_instruct.engine_journaled import JournaledEngine
 from self_instruct.errors import DataError, RunFolderError, SelfInstructError
 from self_instruct.evaluate import matrix, predict, rating_runs, report, scoring, store
@@ -229,7 +229,7 @@ def causes(place: Path) -> str:
         old, new = Path(one.get("run", "")).name, _seen_from(place, folder).resolve().name
         if old != new:
             return f"the report calls a run {old} whose folder is {new} now: give it its name back"
-    now = rundir.versions()
+    now = provenance.versions()
     other = [
         f"{name} {version} (now {now.get(name, 'not installed')})"
         for name, version in sorted(then.items())

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from self_instruct import journal, rundir
+from self_instruct import journal, provenance, rundir
 from self_instruct.errors import RunFolderError
 from self_instruct.generate import inputs, outputs, outputs_products, products, session
 
@@ -67,7 +67,7 @@ def _outputs(stage: Path, settings: Settings, model: str, hashes: Hashes) -> Abs
 
 def _cause(versions: Mapping[str, str]) -> str:
     """What may have changed the bytes: packages that the run had in another version, else our own code."""
-    now = rundir.versions()
+    now = provenance.versions()
     other = [f"{name} {version}" for name, version in sorted(versions.items()) if now.get(name) != version]
     if other:
         return f"take the versions that the run had: {', '.join(other)}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from self_instruct import hardware, journal, rundir
+from self_instruct import hardware, journal, provenance
 from self_instruct.engine import Engine
 from self_instruct.engine_journaled import JournaledEngine
 from self_instruct.errors import RunFolderError
@@ -170,7 +170,7 @@ def _made(stage: Path, inputs: Inputs, sessions: list[dict[str, Any]], hashes: M
 def note_start(stage: Path, session: int, revision: str | None) -> None:
     """Note that a session is about to start an engine; `revision` is the model's commit on the hub."""
     noted = {"session": session, "started_s": round(time.time(), 3)}
-    _note(stage, "start", **noted, revision=revision, versions=rundir.versions(), hardware=hardware.summary())
+    _note(stage, "start", **noted, revision=revision, versions=provenance.versions(), hardware=hardware.summary())
 
 
 def _note(stage: Path, event: str, **values: Any) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from self_instruct import engine_vllm, hardware, loading, models, rundir, seedbank, template
+from self_instruct import engine_vllm, hardware, loading, models, provenance, rundir, seedbank, template
 from self_instruct.engine import Engine
 from self_instruct.errors import ConfigError, DataError, RunFolderError
 from self_instruct.loading import Loaded
@@ -161,7 +161,7 @@ def run(planned: Plan, start: Start) -> dict[str, Any]:
         "adapter_sha256": planned.digest,
         "base": planned.model.reference,
         "merged_dtype": planned.dtype,
-        "versions": rundir.versions(),
+        "versions": provenance.versions(),
     }
     made = parity.report(columns, facts)
     rundir.write_text(planned.stage / "parity.md", parity.markdown(made))
@@ -232,7 +232,7 @@ def _merge(planned: Plan, asked: Sequence[Encoded], *, write: bool) -> dict[str,
             "base": {"reference": planned.model.reference, "fingerprint": planned.model.fingerprint},
             "computed_in": "float32",
             "stored_in": planned.dtype,
-            "versions": rundir.versions(),
+            "versions": provenance.versions(),
         },
     )
     log.info("merged model in %s, %s", planned.merged, planned.dtype)

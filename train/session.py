@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from self_instruct import __version__, journal, rundir
+from self_instruct import __version__, journal, provenance, rundir
 from self_instruct.errors import ConfigError
 from self_instruct.models import Model, load_tokenizer
 from self_instruct.readers import Source
@@ -309,7 +309,7 @@ def manifest(training: Training, state: State) -> dict[str, Any]:
         },
         "settings": shaping(gathered.settings, "train"),
         "dtype": gathered.dtype[0],
-        "versions": rundir.versions(),
+        "versions": provenance.versions(),
         "template_counts": _by_count(state.forms),
         "loss_by_epoch": [epoch["loss"] for epoch in state.epochs],
         "held_out_loss": before + [epoch["held_out_loss"] for epoch in state.epochs if epoch["held_out_loss"] is not None],

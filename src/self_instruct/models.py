@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from self_instruct import embedded, toy_seq2seq
+from self_instruct import embedded, rundir, toy_seq2seq
 from self_instruct.errors import ConfigError
 from self_instruct.runlog import log
 from self_instruct.settings import ModelSettings
@@ -28,6 +28,7 @@ CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_se
 Source = Literal["embedded", "toy", "local", "hub"]
 UNBOUND = 2**20  # tokens: the context of models with relative positions, which have no limit of their own
 HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model")
+TRAINED = "training_manifest.json"  # `train` leaves it beside weights
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -37,7 +38,8 @@ class Model:
 
     `reference`: the name as the config has it. `context`: the model's longest sequence, in tokens.
     `fingerprint`: hex SHA-256 over config.json, the tokenizer's files, the names and sizes (not the contents) of the
-    weight files and, for a hub model, the commit. `revision`: that commit; none for another model.
+    weight files and, for a hub model, the commit. Of a model that was trained here also the weights' contents: all trainings of one
+    base have files of the same sizes. `revision`: that commit; none for another model.
     """
 
     reference: str
@@ -95,7 +97,9 @@ def _read(reference: str, source: Source, path: Path, commit: str | None = None)
         reference=reference,
         source=source,
         path=str(path),
-        fingerprint=_fingerprint([path / "config.json", *tokenizer, *extra], weights, commit or ""),
+        fingerprint=_fingerprint(
+            [path / "config.json", *tokenizer, *extra], weights, commit or "", contents=(path / TRAINED).is_file()
+        ),
         context=_context(path, config),
         eos_token=eos_token,
         eos_token_id=eos_token_id,
@@ -110,7 +114,10 @@ def title(model: Model) -> str:
         return EMBEDDED_TITLE
     if model.source == "toy":
         return toy_seq2seq.TITLE
-    return Path(model.reference).resolve().name if model.source == "local" else model.reference
+    if model.source != "local":
+        return model.reference
+    path = Path(model.reference).resolve()
+    return f"{path.parents[1].name}, all weights tuned" if (path.parent.name, path.name) == ("train", "model") else path.name
 
 
 def described(model: Model) -> dict[str, str]:
@@ -239,12 +246,13 @@ def _token_ids(path: Path) -> dict[str, int]:
     return ids | {token["content"]: int(number) for number, token in decoder.items()}
 
 
-def _fingerprint(texts: Sequence[Path], weights: Sequence[Path], commit: str) -> str:
+def _fingerprint(texts: Sequence[Path], weights: Sequence[Path], commit: str, *, contents: bool) -> str:
     digest = hashlib.sha256(f"commit {commit}\n".encode())
     for path in sorted(texts):
         digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     for path in sorted(weights):
-        digest.update(f"{path.name} {path.stat().st_size} bytes\n".encode())
+        told = rundir.sha256(path) if contents else f"{path.stat().st_size} bytes"
+        digest.update(f"{path.name} {told}\n".encode())
     return digest.hexdigest()
 
 

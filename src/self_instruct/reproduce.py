@@ -34,7 +34,7 @@ from self_instruct.reproduce_matrix import Cell, Matrix
 from self_instruct.reproduce_state import Progress
 from self_instruct.runlog import log
 from self_instruct.settings import Settings
-from self_instruct.settings_reproduce import SUPERNI, T0
+from self_instruct.settings_reproduce import SUPERNI, T0, TEST
 
 ABOUT = "Make and measure all models of the paper's comparison, and report on them; docs/reproduce.md tells more."
 TRIES = 2
@@ -50,9 +50,11 @@ def main(argv: Sequence[str]) -> int:
         if there.exists() and not there.is_dir():
             raise RunFolderError(f"{there}: a file, not a folder", hint="name another place with --out")
     command = _command(arguments, out)
+    if settings.reproduce.accelerate is not None:
+        reproduce_cells.accelerate_config(settings.reproduce.accelerate)
     faults = find_faults(settings)
     matrix = matrix_of(settings, out, faults)
-    planned = reproduce_plan.plan(matrix, command, settings)
+    planned = reproduce_plan.plan(matrix, command, settings, _keys(out / "cells.json"))
     for line in reproduce_plan.describe(matrix, planned, command, reproduce_predict.machine(settings.reproduce.hardware).name):
         log.info("%s", line)
     if arguments.dry_run:
@@ -74,18 +76,27 @@ def _command(arguments: argparse.Namespace, out: Path) -> Command:
 
 
 def find_faults(settings: Settings) -> dict[str, str]:
-    """What is wrong with the folders of other people's data: their rows fail for it, the others don't."""
+    """What is wrong with other people's data and models, by what rows name them: their rows fail for it, the others don't."""
     found: dict[str, str] = {}
     if (place := settings.data.superni) is not None:
         try:
             superni.read_split(Path(place), "default", "train")
-            superni.read_split(Path(place), settings.evaluate.superni.split, "test")
         except DataError as error:
             found[SUPERNI] = f"data.superni: {error.message}"
+        try:
+            superni.read_split(Path(place), settings.evaluate.superni.split, "test")
+        except DataError as error:
+            found[TEST] = f"data.superni: {error.message}"
     if (place := settings.data.t0) is not None and not any(Path(place).glob("*.jsonl")):
-        found[T0] = f"data.t0: {place}: " + ("no *.jsonl in it" if Path(place).is_dir() else "no such folder")
-    for what in found.values():
-        log.warning("%s: its rows are left out", what)
+        there = "no *.jsonl in it" if Path(place).is_dir() else "a file, not a folder" if Path(place).exists() else "no such folder"
+        found[T0] = f"data.t0: {place}: {there}"
+    for row in settings.reproduce.rows:
+        missing = [name for name in row.data if "/" in name and not Path(name).exists()]
+        if row.model.startswith((".", "/")) and not Path(row.model).is_dir():
+            missing.append(row.model)
+        found |= {name: f"reproduce.rows: {row.name}: {name}: no such file or folder" for name in missing}
+    for what, fault in found.items():
+        log.warning("%s: %s", fault, "nothing is measured on it" if what == TEST else "what is made of it is left out")
     return found
 
 
@@ -176,7 +187,7 @@ def _make(cell: Cell, command: Command, settings: Settings, progress: Progress, 
             rundir.write_json(command.out / "cells.json", known)
             return
         log.warning("cell %s, %s failed: %s", number, cell.name, failure)
-        if (stage / "config.json").exists() and not reproduce_cells.made_with(stage, command.loaded(cell)):
+        if rundir.OTHER_CONFIG in failure or failure.startswith(str(stage / "manifest.json")):
             failure += f"; or delete {stage} and what was made of it to make them anew; answers stay in evaluate.cache"
             break
     progress.failed[cell.name] = str(failure)
@@ -220,9 +231,10 @@ def _report(settings: Settings, command: Command, progress: Progress, matrix: Ma
 
 
 def _felt(matrix: Matrix, faults: Mapping[str, str], asked: Sequence[str]) -> dict[str, str]:
-    """The faults of data that a row which was asked for is trained on or measured on."""
+    """The faults of what a row that was asked for is made of or measured on."""
     rows = [plan.row for plan in matrix.rows if plan.row.name in asked]
-    return {what: fault for what, fault in faults.items() if any(what in (*row.data, *row.measure) for row in rows)}
+    needed = {name for row in rows for name in (row.model, *row.data, *([TEST] if SUPERNI in row.measure else []))}
+    return {what: fault for what, fault in faults.items() if what in needed}
 
 
 def _rows(report: Path) -> Sequence[Mapping[str, Any]]:

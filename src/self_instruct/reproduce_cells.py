@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from self_instruct import __version__, hardware, models, rundir
-from self_instruct.errors import RunFolderError
+from self_instruct.errors import ConfigError, RunFolderError
 from self_instruct.loading import Loaded, load, shipped
 from self_instruct.reproduce_matrix import Cell, flags
 from self_instruct.settings import reads, shaping
@@ -111,18 +111,6 @@ def finished(stage: Path) -> bool:
         return False
 
 
-def made_with(stage: Path, loaded: Loaded) -> bool:
-    """Whether a stage's folder was made with these settings; of what is read it counts whether it was named, not where it lies."""
-    try:
-        before = rundir.read_json(stage / "config.json")["settings"]
-    except (RunFolderError, KeyError):
-        return False
-    now = json.loads(json.dumps(shaping(loaded.settings, stage.name)))
-    places = reads()
-    told, found = ({name: bool(value) if name in places else value for name, value in one.items()} for one in (now, before))
-    return bool(told == found)
-
-
 def damage(stage: Path) -> str | None:
     """What of a finished stage's products isn't as it was written; none where all are."""
     try:
@@ -144,13 +132,25 @@ def fingerprint(stage: Path) -> str | None:
     return rundir.sha256(config) if config.exists() else None
 
 
+def accelerate_config(name: str) -> str:
+    """Where the file of `reproduce.accelerate` is: as named; else, for `configs/...`, the one that ships. Raises ConfigError."""
+    path = Path(name)
+    if not path.is_file() and path.parts[:1] == ("configs",):
+        path = shipped(name)
+    if not path.is_file():
+        raise ConfigError(
+            f"reproduce.accelerate: {name}: no such file", hint="name one of accelerate's, such as configs/accelerate/ddp.yaml"
+        )
+    return str(path)
+
+
 def launch(cell: Cell, command: Command, accelerate: str | None) -> list[str]:
     """The command that runs a cell: training goes through accelerate, which knows of GPUs and processes."""
     if cell.stage != "train":
         return [sys.executable, "-m", "self_instruct", cell.stage, *command.words(cell)]
     words = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
     if accelerate is not None:
-        words += ["--config_file", accelerate]
+        words += ["--config_file", accelerate_config(accelerate)]
     elif not hardware.gpus():  # named, because accelerate prints six lines where they aren't
         words += ["--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     return [*words, str(shipped("train")), *command.words(cell)]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from self_instruct.settings import Settings
-from self_instruct.settings_reproduce import BASE, ENCODER_DECODER, INSTRUCT, SEEDS, SUPERNI, T0, Row
+from self_instruct.settings_reproduce import BASE, ENCODER_DECODER, INSTRUCT, SEEDS, SUPERNI, T0, TEST, Row
 
 Stage = Literal["generate", "train", "evaluate"]
 EMBEDDED = "embedded"  # an instruct checkpoint: in its chat template it is its own vendor's version
@@ -68,7 +68,7 @@ def build(settings: Settings, out: Path, *, seeds: int, instructions: Mapping[st
     """The matrix of the settings, below the folder `out`.
 
     `seeds`: how many seed tasks there are. `instructions`: how many different ones, seeds among them, a row's corpus has, of those
-    that are there already. `faults`: what is wrong with `superni` or `t0`.
+    that are there already. `faults`: what is wrong with what rows are trained on, measured on (`TEST`) or made of, by its name.
     """
     rows = every_row(settings)
     known = {row.name: row for row in rows}
@@ -164,24 +164,23 @@ def _why_not(row: Row, known: Mapping[str, Row], settings: Settings, faults: Map
     for needed in (row, *(known[name] for name in (row.outputs_of, row.outputs_by) if name)):
         if _model(needed, settings) is None:
             return "model.instruct isn't set" if needed.model == INSTRUCT else "reproduce.encoder_decoder isn't set"
+        if needed.model in faults:
+            return faults[needed.model]
     for source in row.data:
-        if source in (SUPERNI, T0):
-            if source in faults:
-                return faults[source]
-            if getattr(settings.data, source) is None:
-                return f"data.{source} isn't set"
+        if source in faults:
+            return faults[source]
+        if source in (SUPERNI, T0) and getattr(settings.data, source) is None:
+            return f"data.{source} isn't set"
     if _measured(row, settings, faults):
         return None
     missing = {SUPERNI: "data.superni isn't set", "user_oriented": "evaluate.user_oriented is empty"}
-    return (
-        faults.get(SUPERNI) if row.measure == (SUPERNI,) and SUPERNI in faults else ", ".join(missing[name] for name in row.measure)
-    )
+    return faults.get(TEST) if row.measure == (SUPERNI,) and TEST in faults else ", ".join(missing[name] for name in row.measure)
 
 
 def _measured(row: Row, settings: Settings, faults: Mapping[str, str]) -> list[str]:
     """The measurements of a row that there are data for."""
     there = {
-        SUPERNI: settings.data.superni is not None and SUPERNI not in faults,
+        SUPERNI: settings.data.superni is not None and TEST not in faults,
         "user_oriented": bool(settings.evaluate.user_oriented),
     }
     return [name for name in row.measure if there[name]]

@@ -5,7 +5,8 @@ Knows neither how cells are run nor what predicts them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -28,23 +29,20 @@ class Planned:
     disk: float | None
 
 
-def plan(matrix: Matrix, command: Command, settings: Settings) -> tuple[Planned, ...]:
+def plan(matrix: Matrix, command: Command, settings: Settings, known: Mapping[str, str]) -> tuple[Planned, ...]:
     """The wanted cells. What stages took in this comparison, against what was predicted for them, corrects the others' predictions.
 
-    Raises ConfigError for an unknown `reproduce.hardware`.
+    `known`: the keys that cells were finished with. Raises ConfigError for an unknown `reproduce.hardware`.
     """
     on = reproduce_predict.machine(settings.reproduce.hardware)
     tasks = _tasks(settings)
-    predicted = {cell.name: _predict(cell, command, on, tasks) for cell in matrix.cells if cell.name in matrix.wanted}
-    measured: dict[str, float] = {}
-    for cell in matrix.cells:
-        stage = command.folder(cell)
-        if cell.name in predicted and reproduce_cells.finished(stage) and reproduce_cells.made_with(stage, command.loaded(cell)):
-            measured[cell.name] = float(rundir.read_json(stage / "manifest.json").get("seconds") or 0.0)
+    trained = {cell.row: command.loaded(cell).settings.model.name for cell in matrix.cells if cell.stage == "train"}
+    predicted = {cell.name: _predict(cell, command, on, tasks, trained) for cell in matrix.cells if cell.name in matrix.wanted}
+    measured = _measured(matrix, command, known)
     here = settings.reproduce.hardware is None
     ratios: dict[str, list[float]] = {}
     for cell in matrix.cells:
-        if here and cell.name in measured and (one := predicted[cell.name]):
+        if here and cell.name in measured and (one := predicted.get(cell.name)):
             ratios.setdefault(cell.stage, []).append(measured[cell.name] / one.seconds)
     found = []
     for cell in matrix.cells:
@@ -57,8 +55,25 @@ def plan(matrix: Matrix, command: Command, settings: Settings) -> tuple[Planned,
     return tuple(found)
 
 
-def _predict(cell: Cell, command: Command, on: Machine, tasks: int) -> Predicted | None:
-    return reproduce_predict.predict(cell.stage, command.loaded(cell).settings, on, tasks=tasks)
+def _measured(matrix: Matrix, command: Command, known: Mapping[str, str]) -> dict[str, float]:
+    """The seconds of the cells that are there, made of what they would be made of now."""
+    keys: dict[str, str] = {}
+    found: dict[str, float] = {}
+    for cell in matrix.cells:
+        stage = command.folder(cell)
+        if cell.name in known and reproduce_cells.finished(stage) and all(name in keys for name in cell.after):
+            with contextlib.suppress(SelfInstructError):  # its turn tells
+                key = reproduce_cells.key(cell, command, keys)
+                if known[cell.name] == key:
+                    keys[cell.name] = key
+                    found[cell.name] = float(rundir.read_json(stage / "manifest.json").get("seconds") or 0.0)
+    return found
+
+
+def _predict(cell: Cell, command: Command, on: Machine, tasks: int, trained: Mapping[str, str]) -> Predicted | None:
+    """`trained`: of tuned rows the model that is trained; where all its weights are, what is measured isn't there yet."""
+    settings = command.loaded(cell).settings
+    return reproduce_predict.predict(cell.stage, settings, on, model=trained.get(cell.row), tasks=tasks)
 
 
 def _tasks(settings: Settings) -> int:

@@ -105,22 +105,25 @@ def parameters(name: str) -> float | None:
     if Path(name).is_dir():
         size = sum(path.stat().st_size for path in Path(name).glob("*.safetensors"))
         return size / 2 if size else None  # bfloat16's two bytes each
-    if said := re.search(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)\s*([bm])(?![a-z])", name.lower()):
+    name = name.rpartition("/")[2].lower()
+    if said := re.search(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)\s*([bm])(?![a-z])", name):
         return float(said[1]) * (1e9 if said[2] == "b" else 1e6)
-    t5 = re.search(r"t5-(?:v1_1-)?(small|base|large|xxl|xl)", name.lower())
+    t5 = re.search(r"t5-(?:v1_1-)?(small|base|large|xxl|xl)", name)
     return {"small": 77e6, "base": 248e6, "large": 783e6, "xl": 2.85e9, "xxl": 11.1e9}[t5[1]] if t5 else None
 
 
-def predict(stage: Stage, settings: Settings, on: Machine, *, tasks: int = SUPERNI_TASKS) -> Predicted | None:
+def predict(
+    stage: Stage, settings: Settings, on: Machine, *, model: str | None = None, tasks: int = SUPERNI_TASKS
+) -> Predicted | None:
     """One cell by its own settings; none where the model's size or the GPU's speed isn't known.
 
-    `tasks`: of SuperNI's test split.
+    `model`: what the row is tuned from, of a tuned one. `tasks`: of SuperNI's test split.
     """
-    size = parameters(settings.model.name)
+    size = parameters(settings.model.name if model is None or stage == "generate" else model)
     if size is None or (on.gpus and not on.flops):
         return None
     if stage == "evaluate":
-        return _evaluation(settings, size, on, tasks)
+        return _evaluation(settings, size, on, tasks, tuned=model is not None)
     return (_generation if stage == "generate" else _training)(settings, size, on)
 
 
@@ -153,8 +156,8 @@ def _training(settings: Settings, size: float, on: Machine) -> Predicted:
     return Predicted(seconds=GPU_START_S["train"] + tokens * passes * size / rate, disk=disk)
 
 
-def _evaluation(settings: Settings, size: float, on: Machine, tasks: int) -> Predicted:
-    chosen, tuned = settings.evaluate, settings.evaluate.adapters is None
+def _evaluation(settings: Settings, size: float, on: Machine, tasks: int, *, tuned: bool) -> Predicted:
+    chosen, adapter = settings.evaluate, settings.evaluate.adapters is None
     named = chosen.user_oriented
     sets = (1 if named else 0) if isinstance(named, str) else len(named)
     items = {
@@ -165,9 +168,9 @@ def _evaluation(settings: Settings, size: float, on: Machine, tasks: int) -> Pre
     outputs = sum(count * limit * ANSWER_SHARE[tuned] for count, limit in items.values())
     disk = sum(count for count, _ in items.values()) * ANSWER_BYTES
     if not on.gpus:
-        each = CPU_TUNED_S if tuned else CPU_ANSWERED_S
+        each = CPU_TUNED_S if adapter else CPU_ANSWERED_S
         return Predicted(seconds=CPU_START_S["evaluate"] + (prompts + outputs) * each * _slower(size, on), disk=disk)
-    slower = WITH_LORA if tuned else 1
+    slower = WITH_LORA if adapter else 1
     return Predicted(seconds=GPU_START_S["evaluate"] + _asked(settings, size, on, prompts, outputs) / slower, disk=disk)
 
 

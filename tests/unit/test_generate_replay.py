@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from self_instruct import commandline, engines, rundir
+from self_instruct import commandline, engines, provenance
 from self_instruct.engine_scripted import ScriptedEngine
 from self_instruct.generate import cli
 from self_instruct.loading import shipped
@@ -93,7 +93,7 @@ def test_a_card_of_several_sessions_and_a_hub_models_commit_comes_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Versions, days and the commit are in the journal alone."""
-    here, resolve, open_engine = rundir.versions(), engines.resolve_model, engines.open_engine
+    here, resolve, open_engine = provenance.versions(), engines.resolve_model, engines.open_engine
     commit = "0123456789" * 4
 
     async def dying(model: Any, settings: Any, *_: Any, **__: Any) -> ScriptedEngine:
@@ -102,10 +102,10 @@ def test_a_card_of_several_sessions_and_a_hub_models_commit_comes_back(
     flags = ["--config", "configs/tiny.yaml", "--out", str(tmp_path / "run"), "--set", "model.engine=scripted"]
     with monkeypatch.context() as patch:
         patch.setattr(engines, "resolve_model", lambda settings: dataclasses.replace(resolve(settings), revision=commit))
-        patch.setattr(rundir, "versions", lambda: here | {"numba": "0.1"})
+        patch.setattr(provenance, "versions", lambda: here | {"numba": "0.1"})
         patch.setattr(engines, "open_engine", dying)
         assert commandline.run(cli.main, flags) == 2
-        patch.setattr(rundir, "versions", lambda: here | {"numba": "0.2"})
+        patch.setattr(provenance, "versions", lambda: here | {"numba": "0.2"})
         patch.setattr(engines, "open_engine", open_engine)
         assert commandline.run(cli.main, flags) == 0
     before = files(tmp_path / "run")
@@ -201,8 +201,8 @@ def test_unfinished_or_damaged_is_one_line_and_nothing_changes(
 def test_other_bytes_are_refused_with_the_versions_that_differ(run: Path, replay: Replay, monkeypatch: pytest.MonkeyPatch) -> None:
     from self_instruct.generate import export
 
-    here = rundir.versions()
-    monkeypatch.setattr(rundir, "versions", lambda: here | {"datasets": "99.0"})
+    here = provenance.versions()
+    monkeypatch.setattr(provenance, "versions", lambda: here | {"datasets": "99.0"})
     monkeypatch.setattr(export, "_alpaca", lambda row: {"other": row["output"]})
     monkeypatch.setitem(export.EXPORTS, "alpaca", ("alpaca.json", lambda row: {"other": row["output"]}))
     before = files(run)

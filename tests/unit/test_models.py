@@ -72,6 +72,15 @@ def test_the_fingerprint_covers_config_tokenizer_and_weight_sizes(tiny_model: Pa
     assert resolve(tiny_model).fingerprint in seen
 
 
+def test_of_a_model_that_was_trained_here_the_weights_count(tiny_model: Path) -> None:
+    (tiny_model / "training_manifest.json").write_text("{}")
+    weights = tiny_model / "model.safetensors"
+    weights.write_bytes((3).to_bytes(8, "little") + b"{} ")
+    before = resolve(tiny_model).fingerprint
+    weights.write_bytes((3).to_bytes(8, "little") + b" {}")
+    assert resolve(tiny_model).fingerprint != before, "every training of a base leaves files of the same sizes"
+
+
 @pytest.mark.parametrize(
     ("config", "context"),
     [

@@ -15,11 +15,9 @@ from typing import Any
 import pytest
 
 from self_instruct import commandline, reproduce, reproduce_cells, rundir
-from self_instruct.errors import SelfInstructError
-from self_instruct.loading import Loaded, load
+from self_instruct.errors import ConfigError, SelfInstructError
 from self_instruct.reproduce_cells import Command
 from self_instruct.reproduce_matrix import Cell
-from self_instruct.settings import shaping
 
 ROWS = [
     {"name": "base"},
@@ -154,21 +152,6 @@ def test_a_cell_of_another_config_is_not_tried_twice(asked: list[str], stages: C
         reproduce.main([*asked, "--set", "train.epochs=3"])
     assert made.called == ["t0/train", "mine/train", "mine/evaluate", "report"]
     assert rows()["mine"] == ("measured", None)
-
-
-def test_naming_data_that_were_not_named_before_is_another_config_and_moving_them_is_none(tmp_path: Path) -> None:
-    stage = tmp_path / "row" / "evaluate"
-    stage.mkdir(parents=True)
-
-    def loaded(*overrides: str) -> Loaded:
-        return load((), overrides, str(stage.parent))
-
-    named = loaded("evaluate.superni.folder=here")
-    rundir.write_json(stage / "config.json", {"settings": shaping(named.settings, "evaluate")})
-    assert reproduce_cells.made_with(stage, named)
-    assert reproduce_cells.made_with(stage, loaded("evaluate.superni.folder=there"))
-    assert not reproduce_cells.made_with(stage, loaded())
-    assert not reproduce_cells.made_with(stage, loaded("evaluate.superni.folder=here", "evaluate.max_tokens=9"))
 
 
 def test_nothing_measured_is_an_error_without_a_report(asked: list[str], stages: Callable[..., Stages]) -> None:
@@ -464,11 +447,31 @@ def test_what_a_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ]
     generate = Cell(row="x", stage="generate", after=(), overrides=told)
     assert reproduce_cells.launch(generate, command, None)[1:] == ["-m", "self_instruct", "generate", *words, "--out", "out/rows/x"]
-    train = reproduce_cells.launch(Cell(row="x", stage="train", after=(), overrides={}), command, "some.yaml")
-    assert train[1:6] == ["-m", "accelerate.commands.launch", "--quiet", "--config_file", "some.yaml"]
+    train = reproduce_cells.launch(Cell(row="x", stage="train", after=(), overrides={}), command, "configs/accelerate/ddp.yaml")
+    assert train[1:5] == ["-m", "accelerate.commands.launch", "--quiet", "--config_file"]
+    assert Path(train[5]).is_file(), "the one that ships, from any folder"
     assert Path(train[6]).name == "train" and (Path(train[6]) / "__main__.py").is_file()
     alone = reproduce_cells.launch(Cell(row="x", stage="train", after=(), overrides={}), command, None)
     assert "--num_processes" in alone
+
+
+def test_an_accelerate_config_that_is_not_there_is_told_before_anything_runs(
+    asked: list[str], stages: Callable[..., Stages]
+) -> None:
+    made = stages()
+    with pytest.raises(ConfigError, match=r"reproduce.accelerate: nofile.yaml: no such file"):
+        reproduce.main([*asked, "--set", "reproduce.accelerate=nofile.yaml", "--dry-run"])
+    assert made.called == []
+
+
+def test_a_place_that_is_not_there_fails_its_row_before_its_turn(asked: list[str], stages: Callable[..., Stages]) -> None:
+    rows_ = [{"name": "base"}, {"name": "away", "model": "./nowhere"}, {"name": "mine", "data": ["./nothing.jsonl"]}]
+    made = stages()
+    with pytest.raises(SelfInstructError) as failed:
+        reproduce.main([*asked, "--set", f"reproduce.rows={json.dumps(rows_)}"])
+    assert "away: ./nowhere: no such file or folder" in failed.value.message
+    assert made.called == ["base/evaluate", "report"]
+    assert {name: state for name, (state, _) in rows().items()} == {"base": "measured", "away": "failed", "mine": "failed"}
 
 
 def test_the_exit_status_tells_of_failed_cells(

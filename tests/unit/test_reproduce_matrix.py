@@ -17,6 +17,7 @@ from self_instruct.errors import ConfigError
 from self_instruct.loading import load
 from self_instruct.reproduce_matrix import Matrix, build
 from self_instruct.settings import Settings
+from self_instruct.settings_reproduce import TEST
 
 OUT = Path("runs/matrix")
 BOTH = ("data.superni=some/superni", "data.t0=some/t0", "reproduce.encoder_decoder=toy-seq2seq", "reproduce.sizes=[]")
@@ -89,8 +90,11 @@ def test_without_data_their_rows_say_so_and_the_others_are_run() -> None:
 
 
 def test_a_fault_of_the_data_is_told_and_nothing_is_measured_on_it() -> None:
-    matrix = made(*BOTH, faults={"superni": "data.superni: x: no folder splits in it"})
-    assert why(matrix)["superni"] == why(matrix)["t5-superni"] == "data.superni: x: no folder splits in it"
+    matrix = made(*BOTH, faults={"superni": "data.superni: x: no train tasks"})
+    assert why(matrix)["superni"] == why(matrix)["t5-superni"] == "data.superni: x: no train tasks"
+    assert of(matrix, "base/evaluate")["evaluate.superni.folder"] == "some/superni"
+    matrix = made(*BOTH, faults={TEST: "data.superni: x: no test tasks"})
+    assert "superni" not in why(matrix), "it can be trained on"
     assert of(matrix, "base/evaluate")["evaluate.superni.folder"] is None
     assert "t0/train" in cells(matrix)
 
@@ -101,7 +105,7 @@ def test_a_row_with_nothing_left_to_measure_says_what_is_missing() -> None:
         "s": "data.superni isn't set",
         "u": "data.superni isn't set, evaluate.user_oriented is empty",
     }
-    assert why(made(f"reproduce.rows={rows}", "data.superni=x", faults={"superni": "data.superni: x: bad"})) == {
+    assert why(made(f"reproduce.rows={rows}", "data.superni=x", faults={TEST: "data.superni: x: bad"})) == {
         "s": "data.superni: x: bad"
     }
 
@@ -316,12 +320,19 @@ def test_any_rows_are_refused_or_make_cells_in_order(rows: list[dict[str, Any]],
         ([{"name": "t0", "generate": True}], "its name means other data"),
         ([{"name": "a", "colour": 1}], "item 1, `colour`: extra inputs"),
         ([{"name": "a/b"}], "item 1, `name`"),
+        ([{"name": "a", "model": "instrct"}], "'instrct'; did you mean 'instruct'?"),
+        ([{"name": "a", "data": ["seeds", "seeds"]}], "`data` of 'a' names something twice"),
     ],
 )
 def test_what_can_be_wrong_with_rows(rows: list[dict[str, Any]], said: str) -> None:
     with pytest.raises(ConfigError) as refused:
         load(overrides=[f"reproduce.rows={json.dumps(rows)}"])
     assert said in refused.value.message, refused.value.message
+
+
+def test_a_size_is_no_row_where_nobody_writes_a_corpus() -> None:
+    with pytest.raises(ConfigError, match="'size-800' is none of: base"):
+        load(overrides=["reproduce.rows=[{name: base}]", "reproduce.only=[size-800]"])
 
 
 def test_a_key_that_stands_twice_in_a_row_is_refused() -> None:
@@ -335,6 +346,7 @@ def test_a_key_that_stands_twice_in_a_row_is_refused() -> None:
         ("reproduce.only=[nobody]", "'nobody' is none of: base, "),
         ("reproduce.sizes=[800, 800]", "must not name a size twice"),
         ("reproduce.sizes=[0]", "item 1"),
+        ("reproduce.only=[size-1]", "better-outputs, size-800, size-7500"),
     ],
 )
 def test_only_and_sizes_are_checked(override: str, said: str) -> None:

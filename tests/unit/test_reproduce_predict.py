@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from self_instruct.errors import ConfigError
 from self_instruct.loading import load, shipped
 from self_instruct.reproduce_cells import Command
 from self_instruct.reproduce_predict import Machine, machine, parameters, predict
-from self_instruct.settings import Settings, shaping
+from self_instruct.settings import Settings
 
 CPU = Machine(name="2 CPU cores", gpus=0, cores=2)
 H100 = machine("1 x H100")
@@ -93,11 +94,11 @@ def test_what_cannot_be_known_is_not_told() -> None:
 # The plan.
 
 
-def planned(command: Command, *overrides: str) -> tuple[reproduce_plan.Planned, ...]:
+def planned(command: Command, *overrides: str, known: Mapping[str, str] | None = None) -> tuple[reproduce_plan.Planned, ...]:
     command = replace(command, overrides=(*command.overrides, *overrides))
     loaded = load(command.configs, command.overrides)
     matrix = reproduce.matrix_of(loaded.settings, command.out, {})
-    return reproduce_plan.plan(matrix, command, loaded.settings)
+    return reproduce_plan.plan(matrix, command, loaded.settings, known or {})
 
 
 def test_what_was_measured_here_corrects_what_is_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,14 +113,15 @@ def test_what_was_measured_here_corrects_what_is_predicted(tmp_path: Path, monke
     cell = next(
         cell for cell in reproduce.matrix_of(load((), command.overrides).settings, tmp_path, {}).cells if cell.row == "base"
     )
-    rundir.write_json(stage / "config.json", {"settings": shaping(command.loaded(cell).settings, "evaluate")})
-    after = {one.cell.name: one for one in planned(command)}
+    assert not next(one for one in planned(command) if one.cell == cell).finished, "nobody knows what it was made of"
+    known = {cell.name: reproduce_cells.key(cell, command, {})}
+    after = {one.cell.name: one for one in planned(command, known=known)}
     assert (after["base/evaluate"].finished, after["base/evaluate"].seconds) == (True, taken)
     assert after["chat/evaluate"].seconds == pytest.approx(3 * (before["chat/evaluate"].seconds or 0))
     assert after["seeds/train"].seconds == before["seeds/train"].seconds
-    elsewhere = {one.cell.name: one for one in planned(command, "reproduce.hardware=1 x H100")}
+    elsewhere = {one.cell.name: one for one in planned(command, "reproduce.hardware=1 x H100", known=known)}
     assert elsewhere["base/evaluate"].seconds == taken
-    assert not next(one for one in planned(command, "evaluate.max_tokens=7") if one.cell.row == "base").finished
+    assert not next(one for one in planned(command, "evaluate.max_tokens=7", known=known) if one.cell.row == "base").finished
     lines = reproduce_plan.describe(
         reproduce.matrix_of(load(command.configs, command.overrides).settings, tmp_path, {}), tuple(after.values()), command, "x"
     )

@@ -118,6 +118,34 @@ def test_other_inputs_are_refused(tmp_path: Path) -> None:
     assert "input seeds was None, is 'd'" in refused(tmp_path / "run", inputs={"data": "abc", "seeds": "d"}).message
 
 
+def test_what_may_be_named_later_begins_a_finished_stage_anew_and_nothing_else_does(tmp_path: Path) -> None:
+    def named(*overrides: str, inputs: dict[str, str], grows: tuple[str, ...] = ("evaluate.superni.folder",)) -> StageFolder:
+        loaded = load(overrides=overrides, out=str(tmp_path / "run"))
+        return open_stage(loaded, "evaluate", [], inputs, grows=grows)
+
+    one, two = {"model": "m"}, {"model": "m", "superni": "s"}
+    folder = named(inputs=one)
+    folder.finish({})
+    folder.close()
+    for more, inputs, grows in (
+        (["evaluate.superni.folder=x"], two, ()),
+        (["evaluate.superni.folder=x", "evaluate.max_tokens=9"], two, ("evaluate.superni.folder",)),
+        (["evaluate.superni.folder=x"], {"model": "n", "superni": "s"}, ("evaluate.superni.folder",)),
+        ([], two, ("evaluate.superni.folder",)),
+    ):
+        with pytest.raises(RunFolderError, match="made with another config"):
+            named(*more, inputs=inputs, grows=grows)
+    before = read_json(folder.path / "manifest.json")
+    folder = named("evaluate.superni.folder=x", inputs=two)
+    assert not folder.finished
+    folder.finish({})
+    folder.close()
+    assert read_json(folder.path / "manifest.json")["started_s"] == before["started_s"]
+    assert read_json(folder.path / "config.json")["inputs"] == two
+    with pytest.raises(RunFolderError, match="was 'x', is None"):
+        named(inputs=one)
+
+
 def test_what_is_read_may_lie_elsewhere_and_must_be_the_same(tmp_path: Path) -> None:
     read = {"data": "abc", "seeds": "d"}
     opened(tmp_path / "run", "train.data=/old/corpus", "train.seeds=/old/seeds.jsonl", inputs=read).close()
