@@ -5,11 +5,14 @@ Knows nothing of the report's text. Needs matplotlib (extra `report`), imported 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from self_instruct.evaluate.document import Figure
 from self_instruct.evaluate.drawing import INK, PAPER, SERIES, SMALL, Key, Sheet, room, shortened, slug
 from self_instruct.evaluate.intervals import Estimate
+
+LABEL = 0.06  # of an axis: what a number on it takes
 
 
 def forest(rows: Sequence[tuple[str, Estimate]], *, name: str, caption: str) -> Figure:
@@ -55,10 +58,22 @@ def sizes(
         axes.set_xlim(ticks[0] / 1.6, ticks[-1] * 1.6)
         axes.set_ylim(0, max(one.value if one.high is None else one.high for _, one, _ in drawn) * 1.15 or 1)
         axes.minorticks_off()
-        axes.set_xticks(ticks, [f"{x:,}" for x in ticks])
+        axes.set_xticks(ticks, _apart(ticks))
         axes.set(xlabel="instructions (logarithmic)", ylabel=unit)
     told = ", ".join(f"{said(one)} with {x:,}" for x, one in points) + (f"; {said(star[2])} ({star[1]})" if star else "")
-    return Figure(name=slug(name), caption=f"{caption}.", alt=f"Line plot. {caption}: {told}.", svg=sheet.svg)
+    return Figure(name=slug(name), caption=f"{caption}, with 95 % intervals.", alt=f"Line plot. {caption}: {told}.", svg=sheet.svg)
+
+
+def _apart(ticks: Sequence[int]) -> list[str]:
+    """The labels of sizes, less those that would stand on the one before."""
+    wide = math.log(ticks[-1] * 1.6) - math.log(ticks[0] / 1.6)
+    found: list[str] = []
+    last = -math.inf
+    for x in ticks:
+        far = math.log(x) - last > LABEL * wide
+        found.append(f"{x:,}" if far else "")
+        last = math.log(x) if far else last
+    return found
 
 
 def said(one: Estimate) -> str:

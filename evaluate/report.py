@@ -23,6 +23,7 @@ from self_instruct.evaluate import (
     paper,
     rating_runs,
     report_agreement,
+    report_by_role,
     report_data,
     report_matrix,
     report_matrix_tree,
@@ -32,7 +33,6 @@ from self_instruct.evaluate import (
     report_results,
     report_run,
     report_sizes,
-    report_table_3,
     roles,
     store,
 )
@@ -231,9 +231,10 @@ def render(tree: Mapping[str, Any]) -> list[Block]:
         *(report_matrix.summary(tree) if several else [_models(tree)]),
         *report_results.results(tree),
     ]
-    blocks += report_table_3.table_3(tree)
+    blocks += report_by_role.table_3(tree)
     blocks += report_data.data([(one["run"], one["found"]) for one in tree["statistics"]], tree["paper"], ratings=tree["ratings"])
     blocks += report_ratings.figure_6(tree["ratings"], tree["paper"], pairs)
+    blocks += report_by_role.figure_6(tree) if several else []
     blocks += report_agreement.agreement(tree["ratings"], tree["paper"])
     blocks += report_sizes.figure_7(tree["paper"], tree if several else None)
     blocks += report_data.contamination([(one["run"], one["sets"]) for one in tree["contamination"] if one["sets"] or not several])
@@ -274,9 +275,7 @@ def _example_blocks(sets: Sequence[Mapping[str, Any]], titles: Mapping[str, str]
         return []
     blocks: list[Block] = [
         Heading(level=2, text="Example outputs"),
-        Paragraph(
-            text="Drawn by the run's seed, not by their scores. All answers are in the run's evaluate/results/answers.jsonl."
-        ),
+        Paragraph(text="Drawn by the seed, not by their scores. A run has all answers in its evaluate/results/answers.jsonl."),
     ]
     for one in sets:
         if one["rows"]:

@@ -231,7 +231,7 @@ def contamination(found: Sequence[tuple[str, Sequence[Mapping[str, Any]] | None]
                 left=2,
                 caption="Training rows whose instruction or input overlaps an evaluation item's",
                 note="Equal text, 13 words in a row, or a ROUGE-L F1 of 0.7 or more with an instruction or input; a row may count "
-                "in several columns. Outputs aren't compared. All rows of the sources count, also those that the training held "
+                "in several columns. Outputs aren't compared. What the training read of its sources counts, also what it held "
                 "out, dropped or left out.",
             )
         )

@@ -31,6 +31,7 @@ def summary(tree: Tree) -> list[Block]:
     head += [f"rated A, % ({_who(source)}{f', {name}' if len(sets) > 1 else ''})" for name, source in raters]
     blocks: list[Block] = [
         Heading(level=2, text="The comparison: every row"),
+        Paragraph(text=f"Models: {_models(tree)}."),
         Table(
             head=tuple(head),
             rows=tuple(_row(row, suites, raters) for row in matrix["rows"]),
@@ -59,7 +60,8 @@ def summary(tree: Tree) -> list[Block]:
 def _row(row: Tree, suites: list[Tree], raters: list[tuple[str, str]]) -> tuple[Spans, ...]:
     what = roles.TITLES[row["role"]] + (f" ({told})" if (told := trained_on(row)) else "")
     if row["state"] != MEASURED:
-        return (row["row"], f"{what}; {row['state']}: {row['why']}", *[row["state"]] * (2 * len(suites) + len(raters)))
+        asked = [row["state"] if one["kind"] in row["measure"] else NONE for one in suites for _ in range(2)]
+        return (row["row"], f"{what}; {row['state']}: {row['why']}", *asked, *[row["state"]] * len(raters))
     cells: list[Spans] = [row["row"], what + (f"; {RANDOM}" if row["random"] else "")]
     for one in suites:
         found = row["suites"].get(one["name"])
@@ -67,6 +69,14 @@ def _row(row: Tree, suites: list[Tree], raters: list[tuple[str, str]]) -> tuple[
         cells.append(shown_difference(found["difference"]) if found and found["difference"] else NONE)
     rated = {(one["set"], one["source"]): one for one in row["rated"]}
     return (*cells, *(_rated(rated.get(who)) for who in raters))
+
+
+def _models(tree: Tree) -> str:
+    """Which models the rows are, or are tuned from."""
+    found: dict[str, list[str]] = {}
+    for name, one in tree["models"].items():
+        found.setdefault(one["title"], []).append(name)
+    return "; ".join(f"{name} ({', '.join(rows)})" for name, rows in found.items())
 
 
 def _bases(matrix: Tree) -> str:
@@ -95,7 +105,10 @@ def trained_on(row: Tree) -> str:
     if row["same_as"]:
         return f"the same as {row['same_as']}"
     told = ", ".join(f"{one['name']} {number(one['rows'])}" for one in row["trained_on"]) or ", ".join(row["data"])
-    return told + (f", outputs by {row['outputs_by']}" if row["outputs_by"] else "")
+    if row["outputs_by"]:
+        told += f", outputs by {row['outputs_by']}"
+        told += f" for {number(row['outputs_kept'])} of {number(row['outputs_of'])} instances" if row["outputs_of"] else ""
+    return told + (f"; {number(row['instructions'])} different instructions" if row["instructions"] is not None else "")
 
 
 def cells(matrix: Tree) -> list[Block]:
@@ -122,6 +135,7 @@ def cells(matrix: Tree) -> list[Block]:
         told: list[tuple[Spans, ...]] = [
             ("model", Code(run["model_fingerprint"] or NONE)),
             ("config", Code(cell["fingerprint"] or NONE)),
+            ("manifest", Code(run["manifest"])),
             *((f"hash of {name}", Code(digest)) for name, digest in run["inputs"].items()),
             ("engine", run["engine"] or NONE),
             ("versions", ", ".join(f"{name} {version}" for name, version in run["versions"].items())),
@@ -145,7 +159,8 @@ def cells(matrix: Tree) -> list[Block]:
         Heading(level=2, text="Where every number comes from: the cells"),
         Paragraph(
             text="A cell is one stage of one row. Determinism: given the completions, all else follows from the seed (logical); a "
-            "real engine may answer differently in rare near-ties."
+            "real engine may answer differently in rare near-ties. Seconds of an evaluate cell are without the answers "
+            "that it took from other runs (evaluate.cache); the provenance below counts them."
         ),
         Table(head=head, rows=tuple(rows), left=6, caption="The cells of the comparison"),
         *([Details(summary="Machine, versions and hashes of every cell", blocks=tuple(details))] if details else []),

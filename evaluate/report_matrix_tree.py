@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from self_instruct import toy_seq2seq
+from self_instruct import rundir, toy_seq2seq
 from self_instruct.errors import RunFolderError
 from self_instruct.evaluate import report_run
 from self_instruct.evaluate.finished import finished_facts, finished_manifest
@@ -45,6 +45,7 @@ def _row(row: Row, matrix: Matrix, suites: Sequence[Tree], ratings: Tree) -> dic
         "model": row.model,
         "prompt": row.prompt,
         "data": list(row.data),
+        "measure": list(row.measure),
         "outputs_by": row.outputs_by,
         "instructions_asked": row.instructions,
         "instructions": facts.get("instructions"),
@@ -102,6 +103,7 @@ def _cell(cell: Tree, matrix: Matrix) -> dict[str, Any]:
         "hardware": report_run.machine(manifest["hardware"]),
         "seconds": report_run.rounded(manifest["seconds"]),
         "determinism": manifest.get("determinism", "logical"),
+        "manifest": rundir.sha256(matrix.place / "rows" / cell["row"] / cell["stage"] / "manifest.json"),
     }
     return {**cell, "run": told}
 

@@ -56,7 +56,9 @@ def figure_6(ratings: Tree, theirs: Tree, pairs: Pairs | None = None) -> list[Bl
     if not ratings["sets"]:
         rows.append(("this run", NONE, *(NOT_RUN,) * 7))
     judged = any(source["source"] != PEOPLE for one in ratings["sets"] for source in one["sources"])
-    note = f"Paper: Wang et al. 2022, Figure 6. {_who(ratings)} Shares are of the rated answers, with Wilson's 95 % interval."
+    note = f"Paper: Wang et al. 2022, Figure 6. {_who(ratings)}"
+    if ratings["sets"]:
+        note += " Shares are of the rated answers, ours with Wilson's 95 % interval."
     if judged:
         note += " A judge is a model: its levels are no person's."
     blocks.append(

@@ -6,7 +6,7 @@ Knows the tree alone (`report_numbers.suite_tree`), nothing of files. Of many mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from self_instruct.evaluate import figures, paper
@@ -75,7 +75,7 @@ def results(tree: Mapping[str, Any]) -> list[Block]:
     pairs = Pairs(tree)
     for suite in tree["suites"]:
         blocks += [Heading(level=2, text=title(suite)), *_about(suite), *_models(suite, pairs), *_differences(suite, pairs)]
-        blocks += [*_by_group(suite, pairs), *_by_task(suite)]
+        blocks += [*_by_group(suite, pairs), *_by_task(suite, pairs)]
     return blocks
 
 
@@ -155,9 +155,9 @@ def _differences(suite: Mapping[str, Any], pairs: Pairs) -> list[Block]:
         return []
     main = [one for one in suite["comparisons"] if pairs.matters(suite, one)]
     others = [one for one in suite["comparisons"] if not pairs.matters(suite, one)]
-    blocks: list[Block] = [_pairs_table(suite, main)]
+    blocks: list[Block] = [_pairs_table(suite, main, pairs.label)]
     if others:
-        blocks.append(Details(summary=f"All other pairs: {len(others)}", blocks=(_pairs_table(suite, others),)))
+        blocks.append(Details(summary=f"All other pairs: {len(others)}", blocks=(_pairs_table(suite, others, pairs.label),)))
     unit = "tasks" if suite["items"] > suite["tasks"] else "items"
     if figures.available():
         against = against_first(suite)
@@ -178,14 +178,14 @@ def _differences(suite: Mapping[str, Any], pairs: Pairs) -> list[Block]:
     return blocks
 
 
-def _pairs_table(suite: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> Table:
+def _pairs_table(suite: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]], label: Callable[[str], str]) -> Table:
     several = suite["items"] > suite["tasks"]
     means = ("ROUGE-L", "mean of task means") if several else ("ROUGE-L",)
     head = ("model", "against", *means, "exact match", "wins", "ties", "losses", "same answer")
     rows = tuple(
         (
-            one["model"],
-            one["base"],
+            label(one["model"]),
+            label(one["base"]),
             shown_difference(one["rouge_l"]),
             *([shown_difference(one["task_rouge_l"])] if several else []),
             shown_difference(one["exact_match"]),
@@ -199,7 +199,8 @@ def _pairs_table(suite: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -
         rows=rows,
         left=2,
         caption="Differences in points, paired: both models on the same draws",
-        note=f"Wins, ties and losses count {unit} by ROUGE-L; same answer: items answered alike, to the letter.",
+        note=f"Wins, ties and losses count {unit} by ROUGE-L; same answer: items answered alike, to the letter. No interval: every "
+        "draw is the same.",
     )
 
 
@@ -251,12 +252,14 @@ def _by_group(suite: Mapping[str, Any], pairs: Pairs) -> list[Block]:
             (row["group"], number(row["tasks"]), number(row["items"]), *(shown(row[name]["rouge_l"]) for name in every))
             for row in suite["by_group"]
         )
-        table = Table(head=("category", "tasks", "items", *every), rows=whole, caption="ROUGE-L of all models by category")
+        table = Table(
+            head=("category", "tasks", "items", *map(pairs.label, every)), rows=whole, caption="ROUGE-L of all models by category"
+        )
         blocks.append(Details(summary=f"By category: all {len(every)} models", blocks=(table,)))
     return blocks
 
 
-def _by_task(suite: Mapping[str, Any]) -> list[Block]:
+def _by_task(suite: Mapping[str, Any], pairs: Pairs) -> list[Block]:
     names = [one["model"] for one in suite["models"]]
     if suite["kind"] != "superni":
         return []
@@ -271,6 +274,12 @@ def _by_task(suite: Mapping[str, Any]) -> list[Block]:
         )
         for row in suite["by_task"]
     )
-    head = ("task", "category", "items", *(f"ROUGE-L, {name}" for name in names), *(f"exact match, {name}" for name in exact))
+    head = (
+        "task",
+        "category",
+        "items",
+        *(f"ROUGE-L, {pairs.label(name)}" for name in names),
+        *(f"exact match, {name}" for name in exact),
+    )
     table = Table(head=head, rows=rows, left=2, caption="By task", note="Intervals cover the choice of a task's items alone.")
     return [Details(summary=f"By task: {len(rows)} tasks and their items", blocks=(table,))]

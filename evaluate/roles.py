@@ -29,7 +29,7 @@ TITLES = {
     "instruct": "the vendor's instruct version",
     "seeds": "tuned on the seed tasks alone",
     "size": "tuned on a part of its own instruction data",
-    "outputs": "tuned on its own instructions with another model's outputs",
+    "outputs": "tuned on its own instructions, with outputs that another row wrote",
     "other": "tuned on other data",
 }
 # What the paper sets its models against (Table 3, Figure 7), beside each one's own base: (model, against).

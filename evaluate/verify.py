@@ -40,7 +40,8 @@ def find(named: Path) -> Path:
 
     Raises DataError where there is none.
     """
-    for place in (named if named.is_dir() else named.parent, named / "report", named / "evaluate" / "report"):
+    folder = named if named.is_dir() else named.parent
+    for place in (folder, folder / "report", folder / "evaluate" / "report"):
         if (place / "report.json").is_file():
             return place
     raise DataError(f"{named}: no report there (report.json)", hint="name a report, its run, or the folder of a comparison")
@@ -61,6 +62,8 @@ def check(place: Path) -> Checked:
     compared = _seen_from(place, str(tree["comparison"])) if "comparison" in tree else None
     runs = [_seen_from(place, one) for one in folders]
     found = Checked(runs=len(runs))
+    if compared is not None:
+        found.differences += _manifests(tree, compared)
     # Also rows that nothing was measured of: others were trained on their corpora.
     every = {run.resolve(): run for run in (*runs, *(sorted((compared / "rows").glob("*")) if compared else ()))}
     for run in every.values():
@@ -69,6 +72,14 @@ def check(place: Path) -> Checked:
         found.differences += answers(run, found)
     found.differences += _report(place, runs, compared, tree.get("examples_each"), found)
     return found
+
+
+def _manifests(tree: Mapping[str, Any], compared: Path) -> Iterator[str]:
+    """The manifests of a comparison's cells, which the report tells of, against the hashes that it has of them."""
+    for cell in tree.get("matrix", {}).get("cells", ()):
+        path = compared / "rows" / cell["row"] / cell["stage"] / "manifest.json"
+        if cell["run"] and (not path.is_file() or rundir.sha256(path) != cell["run"].get("manifest")):
+            yield f"{path}: not the manifest that the report tells of"
 
 
 def _seen_from(place: Path, folder: str) -> Path:

@@ -27,7 +27,7 @@ from self_instruct import (
     seedbank,
     superni,
 )
-from self_instruct.errors import DataError, RunFolderError, SelfInstructError
+from self_instruct.errors import ConfigError, DataError, RunFolderError, SelfInstructError
 from self_instruct.loading import Loaded
 from self_instruct.reproduce_cells import Command
 from self_instruct.reproduce_matrix import Cell, Matrix
@@ -49,6 +49,11 @@ def main(argv: Sequence[str]) -> int:
     for there in (out, *out.parents, out / "rows"):
         if there.exists() and not there.is_dir():
             raise RunFolderError(f"{there}: a file, not a folder", hint="name another place with --out")
+    if settings.evaluate.superni.folder is not None and settings.data.superni is None:
+        raise ConfigError(
+            f"evaluate.superni.folder is {settings.evaluate.superni.folder!r}, and a comparison sets it for each row itself",
+            hint="name the clone as data.superni",
+        )
     command = _command(arguments, out)
     if settings.reproduce.accelerate is not None:
         reproduce_cells.accelerate_config(settings.reproduce.accelerate)

@@ -34,6 +34,8 @@ def main(argv: Sequence[str]) -> int:
     for run in corpora:
         _, said = _run("generate", "replay", str(run))
         failed += said
+    if failed and "report" not in told and len(failed) == 1:
+        raise DataError(failed[0], hint="name a report, its run, or the folder of a comparison")
     if failed:
         many = f" (and {len(failed) - 1} more, above)" if len(failed) > 1 else ""
         raise DataError(f"{named}: not verified: {failed[0]}{many}", hint="restore what was changed, or make the report again")

@@ -43,7 +43,7 @@ SETTINGS = (
 )  # fmt: skip
 SLOW_S = 300.0  # a session that comes to its moment no sooner has gone wrong
 # What is a matter of time, or of how often a run was begun; SVG files are compared as they are.
-TIMES = {"seconds", "started", "output_tokens_per_s", "completion_tokens_per_s", "sessions", "requests", "cached"}
+TIMES = {"seconds", "started", "output_tokens_per_s", "completion_tokens_per_s", "sessions", "requests", "cached", "manifest"}
 
 TIMED = {"predictions", "completions", "sessions", "report"}  # products that hold times: the journals, generate's report
 

@@ -458,6 +458,13 @@ def test_report_of_runs(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[
     assert "nowhere/evaluate: no run there" in capfd.readouterr().err
 
 
+def test_a_report_made_again_has_as_many_examples_as_the_run_asked_for(run: Path) -> None:
+    assert call(run, "evaluate.examples=2") == 0
+    first = product(run)
+    assert evaluate("report", run) == 0
+    assert product(run) == first
+
+
 def test_runs_of_other_sets_arent_compared(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     other = sample_runs.adapter(tmp_path / "other" / "train" / "adapter").parents[1]
     assert call(run) == 0 and call(other, "evaluate.max_items=5") == 0

@@ -160,7 +160,10 @@ def test_the_summary_has_every_row(tmp_path: Path, no_plots: None) -> None:
     for name, row in rows.items():
         cells = summary_line(text, name)
         if name in UNMEASURED:
-            assert f"{row['state']}: {UNMEASURED[name]['why']}" in cells[1] and set(cells[2:]) == {row["state"]}
+            assert f"{row['state']}: {UNMEASURED[name]['why']}" in cells[1] and set(cells[2:]) == {
+                row["state"],
+                *("-" for one in ["superni"] if one not in row["measure"]),
+            }
             continue
         score = row["suites"]["user_oriented"]
         assert cells[4] == "{value:.2f} [{low:.2f}, {high:.2f}]".format(**score["rouge_l"])
@@ -168,7 +171,7 @@ def test_the_summary_has_every_row(tmp_path: Path, no_plots: None) -> None:
             assert cells[5] == "{value:+.2f} [{low:+.2f}, {high:+.2f}]".format(**score["difference"])
     assert summary_line(text, "size-10")[2:4] == ["-", "-"]  # not measured on SuperNI
     assert summary_line(text, "size-800")[1].endswith("(the same as self-instruct)")
-    assert summary_line(text, "better-outputs")[1].endswith("(seeds 48, outputs by instruct)")
+    assert summary_line(text, "better-outputs")[1].endswith("(seeds 48, outputs by instruct; 40 different instructions)")
     assert "points from t5-lm (t5-superni), from base (instruct, self-instruct, self-instruct+superni, seeds, size-10, " in text
 
 
@@ -219,6 +222,24 @@ def test_table_3_has_all_roles_and_why_not(tmp_path: Path, no_plots: None) -> No
     assert found["GPT3 + T0 training"][-1] == "not run: data.t0 isn't set"
     assert found["GPT3 + SuperNI training"][-1] == "failed: superni/train failed"
     assert found["T0 11B"][-1] == "not run"  # the comparison has no such row
+
+
+def test_figure_6_has_our_rows_beside_the_papers_models(tmp_path: Path, no_plots: None) -> None:
+    place = sample_matrix.folder(tmp_path, changes=UNMEASURED)
+    rate(place, "Ann", "AB")
+    text, tree = made(place)
+    table = section(text, "## What raters said: Figure 6").partition("Figure 6: the paper's models and ours")[2]
+    table = table.replace("\\", "")
+    found = {cells[0]: cells for one in table.splitlines() if one.startswith("| ") for cells in [one.strip("| ").split(" | ")]}
+    rows = {row["row"]: row for row in tree["matrix"]["rows"]}
+    assert found["GPT3 Self-Inst"][1:3] == ["44.4", "self-instruct"]
+    assert found["GPT3 Self-Inst"][3] == "{value:.1f} [{low:.1f}, {high:.1f}]".format(
+        **rows["self-instruct"]["rated"][0]["a_percent"]
+    )
+    score = rows["self-instruct"]["suites"]["user_oriented"]["rouge_l"]
+    assert found["GPT3 Self-Inst"][4] == "{value:.2f} [{low:.2f}, {high:.2f}]".format(**score)
+    assert found["GPT3 + T0"][2:] == ["t0", "not run: data.t0 isn't set", "-"]
+    assert found["InstructGPT-003"][2:] == ["no counterpart here", "-", "-"]
 
 
 def test_figure_7_has_our_sizes(tmp_path: Path, no_plots: None) -> None:

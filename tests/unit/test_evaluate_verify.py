@@ -278,7 +278,9 @@ def test_a_report_of_several_runs_in_another_place_is_verified(tmp_path: Path) -
 
 def test_a_comparison_is_verified_with_its_rows_that_were_not_measured(tmp_path: Path) -> None:
     folder = verified_runs.comparison(tmp_path / "matrix")
-    assert {checks.find(named) for named in (folder, folder / "report" / "report.md")} == {folder / "report"}
+    assert {checks.find(named) for named in (folder, folder / "matrix.json", folder / "report" / "report.md")} == {
+        folder / "report"
+    }
     assert found(folder) == []
     for name, told in (
         (
@@ -291,6 +293,11 @@ def test_a_comparison_is_verified_with_its_rows_that_were_not_measured(tmp_path:
         change(folder / name, 200, b"#")
         assert any(one.startswith(f"{folder}/{told}") for one in found(folder)), found(folder)
         (folder / name).write_bytes(whole)
+    manifest = folder / "rows" / "self-instruct" / "train" / "manifest.json"
+    whole = manifest.read_bytes()
+    manifest.write_bytes(whole + b" ")
+    assert found(folder)[0] == f"{manifest}: not the manifest that the report tells of"
+    manifest.write_bytes(whole)
     matrix = rundir.read_json(folder / "matrix.json")
     rundir.write_json(folder / "matrix.json", matrix | {"name": "other"})
     assert any("report.html:" in one for one in found(folder))

@@ -455,6 +455,12 @@ def test_what_a_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "--num_processes" in alone
 
 
+def test_superni_is_named_once_for_all_rows(asked: list[str], stages: Callable[..., Stages]) -> None:
+    stages()
+    with pytest.raises(ConfigError, match="is 'ni', and a comparison sets it"):
+        reproduce.main([*asked, "--set", "evaluate.superni.folder=ni"])
+
+
 def test_an_accelerate_config_that_is_not_there_is_told_before_anything_runs(
     asked: list[str], stages: Callable[..., Stages]
 ) -> None:
