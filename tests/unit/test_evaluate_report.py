@@ -158,7 +158,7 @@ def answers(base: str, tuned: str | None = None) -> Any:
         (answers("the number"), 19, "19 items are too few for a verdict"),
         (answers("the number", "the number!"), 20, "It includes 0"),
         (answers("the number"), 1, "Too few items for an interval."),
-        (answers("same", "same"), 6, "every answer of tuned is base's: the adapter does nothing, or wasn't applied"),
+        (answers("same", "same"), 6, "every answer of tuned is base's: the training between them did nothing, or wasn't applied"),
     ],
 )
 def test_verdicts_of_other_kinds(tmp_path: Path, answer: Any, count: int, said: str) -> None:
