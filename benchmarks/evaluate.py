@@ -266,7 +266,7 @@ def seeds() -> None:
 
 def store_run(run: Path) -> None:
     """A finished evaluation at full size in `run`: made-up answers on SuperNI's shape and on the user-oriented tasks that ship."""
-    from self_instruct import hardware, rundir, seedbank
+    from self_instruct import hardware, provenance, rundir, seedbank
     from self_instruct.evaluate import corpora, corpus_statistics, scoring, store
     from self_instruct.evaluate.comparison import Answer
     from self_instruct.evaluate.suites import Prompted
@@ -305,7 +305,7 @@ def store_run(run: Path) -> None:
     )
     settings = {name: {"value": value, "origin": "default"} for name, value in values(Settings()).items()}
     manifest = {"stage": "evaluate", "status": "finished", "argv": [], "settings": settings, "inputs": {}, "git": {}, "facts": {}}
-    manifest |= {"versions": rundir.versions(), "hardware": hardware.summary(), "started_s": 0.0, "seconds": 0.0}
+    manifest |= {"versions": provenance.versions(), "hardware": hardware.summary(), "started_s": 0.0, "seconds": 0.0}
     rundir.write_json(stage / "config.json", {})
     rundir.write_json(stage / "manifest.json", manifest)
 

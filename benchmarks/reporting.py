@@ -12,14 +12,14 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from self_instruct import hardware, rundir
+from self_instruct import hardware, provenance
 from self_instruct.loading import REPOSITORY
 
 
 def heading(title: str) -> None:
     """Print the title and what its numbers belong to."""
     machine = hardware.summary()
-    versions = ", ".join(f"{name} {version}" for name, version in rundir.versions().items())
+    versions = ", ".join(f"{name} {version}" for name, version in provenance.versions().items())
     gpus = "".join(f", {gpu}" for gpu in machine["gpus"])
     print(f"## {title}\n")
     print(f"- machine: {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB{gpus}, {machine['system']}")

@@ -293,7 +293,7 @@ def test_a_comparison_is_verified_with_its_rows_that_were_not_measured(tmp_path:
         change(folder / name, 200, b"#")
         assert any(one.startswith(f"{folder}/{told}") for one in found(folder)), found(folder)
         (folder / name).write_bytes(whole)
-    manifest = folder / "rows" / "self-instruct" / "train" / "manifest.json"
+    manifest = folder / "rows" / "self-instruct" / "generate" / "manifest.json"
     whole = manifest.read_bytes()
     manifest.write_bytes(whole + b" ")
     assert found(folder)[0] == f"{manifest}: not the manifest that the report tells of"
