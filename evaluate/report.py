@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -239,8 +239,8 @@ def render(tree: Mapping[str, Any]) -> list[Block]:
     blocks += report_sizes.figure_7(tree["paper"], tree if several else None)
     blocks += report_data.contamination([(one["run"], one["sets"]) for one in tree["contamination"] if one["sets"] or not several])
     blocks += report_run.generation_blocks(tree["generation"])
-    blocks += report_run.training_blocks(tree["training"], folded=several)
-    blocks += _example_blocks(tree["examples"], {one["name"]: report_numbers.title(one) for one in tree["suites"]})
+    blocks += report_run.training_blocks(tree["training"], pairs.label if several else None)
+    blocks += _example_blocks(tree["examples"], {one["name"]: report_numbers.title(one) for one in tree["suites"]}, pairs.label)
     blocks += report_matrix.cells(tree["matrix"]) if several else []
     blocks += report_run.provenance_blocks(tree["provenance"], tree["answering"], folded=several)
     return [*blocks, *_limitations(tree)]
@@ -270,7 +270,7 @@ def _models(tree: Mapping[str, Any]) -> Table:
     return Table(head=head, rows=tuple(rows), left=5, caption="The models of this report")
 
 
-def _example_blocks(sets: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> list[Block]:
+def _example_blocks(sets: Sequence[Mapping[str, Any]], titles: Mapping[str, str], label: Callable[[str], str]) -> list[Block]:
     if not any(one["rows"] for one in sets):
         return []
     blocks: list[Block] = [
@@ -282,18 +282,18 @@ def _example_blocks(sets: Sequence[Mapping[str, Any]], titles: Mapping[str, str]
             blocks.append(Heading(level=3, text=f"{titles[one['suite']]}: {len(one['rows'])} of {one['of']:,} items"))
         for position, row in enumerate(one["rows"], 1):
             where = row["group"] if row["task"] == row["id"] else f"{row['group']}, {row['task']}"
-            blocks.append(Details(summary=f"{position}. {where} ({row['id']})", blocks=tuple(_example(row))))
+            blocks.append(Details(summary=f"{position}. {where} ({row['id']})", blocks=tuple(_example(row, label))))
     return blocks
 
 
-def _example(row: Mapping[str, Any]) -> list[Block]:
+def _example(row: Mapping[str, Any], label: Callable[[str], str]) -> list[Block]:
     blocks: list[Block] = [_verbatim("Instruction", row["instruction"])]
     if row["input"]["text"].strip():
         blocks.append(_verbatim("Input", row["input"]))
     blocks += [_verbatim("Reference", reference) for reference in row["references"]]
     for answer in row["answers"]:
         limit = ", stopped by the token limit" if answer["hit_limit"] else ""
-        blocks.append(_verbatim(f"{answer['model']}, ROUGE-L {answer['rouge_l']:.2f}{limit}", answer))
+        blocks.append(_verbatim(f"{label(answer['model'])}, ROUGE-L {answer['rouge_l']:.2f}{limit}", answer))
     return blocks
 
 

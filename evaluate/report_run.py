@@ -6,7 +6,7 @@ its manifest doesn't tell a number.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -94,13 +94,15 @@ def training(run: Path) -> dict[str, Any] | None:
     }
 
 
-def training_blocks(runs: Sequence[Mapping[str, Any]], *, folded: bool = False) -> list[Block]:
-    """Losses by epoch, and what was trained on; `folded`: each run in details."""
+def training_blocks(runs: Sequence[Mapping[str, Any]], label: Callable[[str], str] | None = None) -> list[Block]:
+    """Losses by epoch, and what was trained on; with a `label`, each run in details under it."""
     blocks: list[Block] = [Heading(level=2, text="Training")]
     if not runs:
         return [*blocks, Paragraph(text="Not run: no finished train stage in the run folder.")]
-    if folded:
-        return blocks + [Details(summary=f"Training of {one['run']}", blocks=tuple(training_blocks([one])[1:])) for one in runs]
+    if label:
+        return blocks + [
+            Details(summary=f"Training of {label(one['run'])}", blocks=tuple(training_blocks([one])[1:])) for one in runs
+        ]
     for one in runs:
         found = one["found"]
         if len(runs) > 1:

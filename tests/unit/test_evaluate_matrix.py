@@ -286,7 +286,9 @@ def test_random_weights_are_labelled(how: str, tmp_path: Path, no_plots: None) -
     text, _ = made(place)
     assert "random weights: shows the path, not a result" in summary_line(text, "t5-superni")[1]
     assert "random weights" not in summary_line(text, "base")[1]
-    assert "| t5-superni (random weights) |" in section(text, "## Table 3: zero-shot on SuperNI, the paper's models and ours")
+    for part in ("User-oriented instructions", "SuperNI", "Table 3: zero-shot on SuperNI, the paper's models and ours"):
+        assert "| t5-superni (random weights) |" in section(text, f"## {part}")
+    assert "t5-superni (random weights), ROUGE-L" in section(text, "## Example outputs")
 
 
 def test_every_cell_has_its_provenance(tmp_path: Path, no_plots: None) -> None:
