@@ -12,7 +12,6 @@ from self_instruct.evaluate import figures, figures_matrix, roles
 from self_instruct.evaluate.document import Block, Code, Details, Heading, Notice, Paragraph, Spans, Table
 from self_instruct.evaluate.document_markdown import NONE, number
 from self_instruct.evaluate.matrix import MEASURED
-from self_instruct.evaluate.rating_results import PEOPLE
 from self_instruct.evaluate.report_matrix_tree import measured
 from self_instruct.evaluate.report_numbers import estimate, shown, shown_difference, title
 
@@ -28,7 +27,7 @@ def summary(tree: Tree) -> list[Block]:
     sets = {name for name, _ in raters}
     head = ["row", "what it is, and what it is trained on"]
     head += [word for one in suites for word in (f"{title(one)}, ROUGE-L", f"{title(one)}, difference")]
-    head += [f"rated A, % ({_who(source)}{f', {name}' if len(sets) > 1 else ''})" for name, source in raters]
+    head += [f"rated A, % ({source}{f', {name}' if len(sets) > 1 else ''})" for name, source in raters]
     blocks: list[Block] = [
         Heading(level=2, text="The comparison: every row"),
         Paragraph(text=f"Models: {_models(tree)}."),
@@ -94,10 +93,6 @@ def _rated(one: Tree | None) -> str:
         return NONE
     told = shown(one["a_percent"], 1)
     return told if one["rated"] == one["of"] else f"{told}, {number(one['rated'])} of {number(one['of'])} rated"
-
-
-def _who(source: str) -> str:
-    return source if source == PEOPLE else f"judge {source}"
 
 
 def trained_on(row: Tree) -> str:

@@ -32,7 +32,7 @@ def figure_7(theirs: Tree, tree: Tree | None = None) -> list[Block]:
     raters.sort(key=lambda one: one[1] != PEOPLE)
     ours, star = _points(rows, lambda row: _rated(row, raters[0]) if raters else None)
     if figures.available():
-        said = _who(raters[0][1]) if raters and (ours or star) else None
+        said = raters[0][1] if raters and (ours or star) else None
         blocks.append(
             figures.data_size(
                 paper_sizes,
@@ -71,7 +71,7 @@ def _ours(tree: Tree, rows: Sequence[Tree], raters: Sequence[tuple[str, str]]) -
     suites = [one for one in tree["suites"] if one["kind"] == PROXY]
     if not any(row["role"] != roles.SELF_INST for row in rows):
         return [Paragraph(text="Not run: no row is tuned on the seeds alone, on fewer instructions or on other outputs.")]
-    head = ("row", "what it is", "instructions", *(f"rated A, % ({_who(source)})" for _, source in raters or [("", PEOPLE)]))
+    head = ("row", "what it is", "instructions", *(f"rated A, % ({source})" for _, source in raters or [("", PEOPLE)]))
     table: list[tuple[Spans, ...]] = []
     for row in rows:
         if row["state"] != MEASURED:
@@ -161,7 +161,3 @@ def _score(row: Tree, suite: str) -> Estimate | None:
 
 def _told(one: Estimate, digits: int) -> str:
     return shown({"value": one.value, "low": one.low, "high": one.high}, digits)
-
-
-def _who(source: str) -> str:
-    return source if source == PEOPLE else f"judge {source}"

@@ -402,7 +402,7 @@ def test_a_judge_rates_a_comparison_and_agreement_is_told(
     text, tree = made(place)
     sources = [rated["source"] for rated in tree["matrix"]["rows"][0]["rated"]]
     assert sources == ["people", told["judge"]]
-    assert f"rated A, % (judge {told['judge']})" in text.replace("\\", "")
+    assert f"rated A, % ({told['judge']})" in text.replace("\\", "")
     assert cli.main(["agree", str(place)]) == 0
     assert "Ann" in capsys.readouterr().out
 
@@ -419,7 +419,9 @@ def test_figure_7_is_of_people_or_says_that_it_is_a_judges(tmp_path: Path) -> No
     place = sample_matrix.folder(tmp_path, (*FEW, "better-outputs"), items=3)
     _, tree = made(place)
     for row in tree["matrix"]["rows"]:
-        row["rated"] = [{"set": "x", "source": "m", "a_percent": {"value": 50.0, "low": 40.0, "high": 60.0}, "rated": 3, "of": 3}]
+        row["rated"] = [
+            {"set": "x", "source": "judge m", "a_percent": {"value": 50.0, "low": 40.0, "high": 60.0}, "rated": 3, "of": 3}
+        ]
 
     def alt() -> str:
         blocks = report_sizes.figure_7(tree["paper"], tree)
