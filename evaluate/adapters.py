@@ -12,6 +12,7 @@ from self_instruct import rundir
 from self_instruct.errors import DataError
 from self_instruct.evaluate import predict
 from self_instruct.loading import Loaded
+from self_instruct.models import TRAINED
 
 if TYPE_CHECKING:
     from self_instruct.models import Model
@@ -40,7 +41,7 @@ def find(loaded: Loaded) -> dict[str, Path]:
 
 def require_base(adapter: Path, model: Model) -> None:
     """Raises DataError where the adapter was trained on another model, as far as its training manifest tells."""
-    path = adapter / "training_manifest.json"
+    path = adapter / TRAINED
     if not path.exists():  # not made by the train stage
         return
     base = rundir.read_json(path).get("base_model", {})

@@ -15,7 +15,7 @@ from self_instruct.errors import DataError, SelfInstructError
 from self_instruct.evaluate import overlap, predict, roles, scoring, store
 from self_instruct.evaluate.comparison import Answer
 from self_instruct.evaluate.finished import finished_manifest
-from self_instruct.models import described
+from self_instruct.models import TRAINED, described
 from self_instruct.records import Completion, SeedTask
 from self_instruct.runlog import log
 from self_instruct.settings import Settings
@@ -105,11 +105,11 @@ def warn_of_same_answers(suites: Sequence[store.StoredSuite]) -> None:
 
 def _facts(contender: predict.Contender, model: Model, prompt: str) -> dict[str, Any]:
     """What a report tells of a model: its role in the paper's comparison, how it was asked, and what it was trained on."""
-    whole = Path(model.path) / "training_manifest.json"  # there where all weights were trained (train.method: full)
+    whole = Path(model.path) / TRAINED  # there where all weights were trained (train.method: full)
     if contender.adapter is None and not whole.is_file():
         role = roles.INSTRUCT if prompt == "chat" else roles.of_base(model.architecture)
         return {"role": role, "prompt": prompt, "adapter": None, "digest": model.fingerprint, "training": None}
-    path = whole if contender.adapter is None else contender.adapter / "training_manifest.json"
+    path = whole if contender.adapter is None else contender.adapter / TRAINED
     training = rundir.read_json(path) if path.exists() else None
     data = training.get("data") if training else None
     told = {name: data.get(name) for name in ("examples", "seed_examples", "sources")} if data else None

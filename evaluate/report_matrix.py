@@ -14,6 +14,7 @@ from self_instruct.evaluate.document_markdown import NONE, number
 from self_instruct.evaluate.matrix import MEASURED
 from self_instruct.evaluate.report_matrix_tree import measured
 from self_instruct.evaluate.report_numbers import estimate, shown, shown_difference, title
+from self_instruct.evaluate.report_pairs import Pairs
 
 Tree = Mapping[str, Any]
 RANDOM = "random weights: shows the path, not a result"
@@ -22,7 +23,7 @@ HASH = 8  # hex digits of a fingerprint that are shown in a table
 
 def summary(tree: Tree) -> list[Block]:
     """Every row of the comparison: what it is, and its numbers, or why it has none."""
-    matrix, suites = tree["matrix"], tree["suites"]
+    matrix, suites, label = tree["matrix"], tree["suites"], Pairs(tree).label
     raters = list(dict.fromkeys((rated["set"], rated["source"]) for row in matrix["rows"] for rated in row["rated"]))
     sets = {name for name, _ in raters}
     head = ["row", "what it is, and what it is trained on"]
@@ -47,7 +48,7 @@ def summary(tree: Tree) -> list[Block]:
     if figures.available():
         for one in suites:
             given = [
-                (row["row"] + (" (random weights)" if row["random"] else ""), estimate(row["suites"][one["name"]]["rouge_l"]))
+                (label(row["row"]), estimate(row["suites"][one["name"]]["rouge_l"]))
                 for row in measured(matrix)
                 if one["name"] in row["suites"] and not row["same_as"]
             ]

@@ -87,7 +87,11 @@ def browser() -> str:
 @pytest.fixture
 def tiny_model(tmp_path: Path) -> Path:
     """A folder that `models.resolve` accepts and nothing can load: for what needs a model's name only."""
-    folder = tmp_path / "tiny-model"
+    return named_model(tmp_path / "tiny-model")
+
+
+def named_model(folder: Path) -> Path:
+    """A new folder that names a model and has none."""
     folder.mkdir()
     config = {"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 4096, "eos_token_id": 1}
     tokenizer = {"model": {"vocab": {"a": 0}}, "added_tokens": [{"id": 1, "content": "<end>"}]}
@@ -96,3 +100,11 @@ def tiny_model(tmp_path: Path) -> Path:
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<end>"}))
     (folder / "model.safetensors").write_bytes(EMPTY_WEIGHTS)
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that the real stages made on the scripted engine, for `verify`; its model is beside it. To be copied, not changed."""
+    import verified_runs
+
+    return verified_runs.finished(tmp_path_factory.mktemp("verify"))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import sample_matrix
 import sample_runs
-from conftest import EMPTY_WEIGHTS
+from conftest import named_model
 from self_instruct.evaluate import cli as evaluate
 from self_instruct.evaluate import report
 from self_instruct.generate import cli as generate
@@ -16,21 +15,9 @@ ITEMS = 5
 SETTINGS = ("model.engine=scripted", f"evaluate.max_items={ITEMS}", "evaluate.max_tokens=16", "evaluate.examples=2")
 
 
-def model(folder: Path) -> Path:
-    """A folder that names a model and has none."""
-    folder.mkdir()
-    config = {"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 4096, "eos_token_id": 1}
-    tokenizer = {"model": {"vocab": {"a": 0}}, "added_tokens": [{"id": 1, "content": "<end>"}]}
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<end>"}))
-    (folder / "model.safetensors").write_bytes(EMPTY_WEIGHTS)
-    return folder
-
-
 def finished(folder: Path, name: str = "run", seed: int = 42) -> Path:
     """A run with a corpus, and an evaluation of the base and of an adapter; its model is beside it."""
-    place = folder / "model" if (folder / "model").exists() else model(folder / "model")
+    place = folder / "model" if (folder / "model").exists() else named_model(folder / "model")
     run = folder / name
     sample_runs.adapter(run / "train" / "adapter")
     more = (f"model.name={place}", f"run.seed={seed}", "generate.target_instructions=8", "generate.max_requests=16")

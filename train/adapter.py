@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from self_instruct import rundir
-from self_instruct.models import Model
+from self_instruct.models import TRAINED, Model
 from self_instruct.train import card
 
 CURVE = "loss.png"
@@ -102,7 +102,7 @@ def _complete(
         weights.chmod(0o644)  # they are written for their owner alone
     tokenizer.save_pretrained(str(aside))
     rundir.write_json(aside / "generation_config.json", dict(generation_config))
-    rundir.write_json(aside / "training_manifest.json", dict(manifest))
+    rundir.write_json(aside / TRAINED, dict(manifest))
     if loss_curve is not None and loss_curve.is_file():
         shutil.copyfile(loss_curve, aside / CURVE)
     # In the stead of PEFT's card, which is a form with nothing filled in.

@@ -83,7 +83,7 @@ def plan(stage: Path, settings: Settings) -> Plan:
     if not (place / "adapter_config.json").is_file():
         raise RunFolderError(f"{place}: no adapter there", hint="train again with another --out")
     _check(place)
-    manifest = rundir.read_json(place / "training_manifest.json")
+    manifest = rundir.read_json(place / models.TRAINED)
     base = manifest["base_model"]
     model = models.resolve(settings.model.model_copy(update={"name": base["reference"], "revision": base["revision"]}))
     if model.fingerprint != base["fingerprint"]:

@@ -44,6 +44,9 @@ _Loader.add_implicit_resolver(
 )
 
 
+DEFAULT = "configs/default.yaml"  # all settings as they are anyway; read where no config is named
+
+
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
     """Checked settings; `origins` gives for each dotted key `FILE:LINE`, `--set`, `--out` or `default`."""
@@ -51,6 +54,11 @@ class Loaded:
     settings: Settings
     origins: dict[str, str]
     name: str
+
+    def given(self, name: str) -> bool:
+        """Whether the user said a setting, in a config or a flag."""
+        origin = self.origins[name]
+        return origin != "default" and not origin.startswith(f"{DEFAULT}:")
 
     @property
     def run_dir(self) -> Path:
@@ -63,17 +71,17 @@ def shipped(path: str) -> Path:
     return Path(str(resources.files("self_instruct"))) / path
 
 
-def find_config(name: str) -> Path:
-    """The file as named; else, for `configs/NAME.yaml`, the one that ships.
+def named_or_shipped(name: str) -> Path | None:
+    """The file as named; else, for `configs/...`, the one that ships; None where neither exists."""
+    parts = Path(name).parts
+    places = [Path(name), *([shipped(name)] if len(parts) > 1 and parts[0] == "configs" else [])]
+    return next((place for place in places if place.is_file()), None)
 
-    Raises ConfigError where neither exists.
-    """
-    path = Path(name)
-    if path.is_file():
-        return path
-    parts = path.parts
-    if len(parts) > 1 and parts[0] == "configs" and shipped(name).is_file():
-        return shipped(name)
+
+def find_config(name: str) -> Path:
+    """The file of a `--config`. Raises ConfigError where there is none."""
+    if found := named_or_shipped(name):
+        return found
     known = [str(p.relative_to(shipped("configs")).with_suffix("")) for p in sorted(shipped("configs").glob("**/*.yaml"))]
     known = [name for name in known if not name.startswith("accelerate/")]
     close = difflib.get_close_matches(name.removeprefix("configs/").removesuffix(".yaml"), known, n=1)
@@ -86,7 +94,7 @@ def load(configs: Sequence[str] = (), overrides: Sequence[str] = (), out: str | 
 
     Raises ConfigError for an unknown key, a wrong type, a value out of range, a duplicate key or broken YAML.
     """
-    names = list(configs) or ["configs/default.yaml"]
+    names = list(configs) or [DEFAULT]
     flat: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for name in names:

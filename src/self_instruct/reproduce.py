@@ -157,10 +157,8 @@ def _keys(path: Path) -> dict[str, str]:
 def _look(cell: Cell, command: Command, progress: Progress, known: Mapping[str, str]) -> None:
     """Find a cell finished, with its products as it wrote them. A product that isn't makes the cell fail."""
     stage = command.folder(cell)
-    if cell.name not in known or not reproduce_cells.finished(stage) or any(name not in progress.keys for name in cell.after):
-        return
     try:
-        if known[cell.name] != (key := reproduce_cells.key(cell, command, progress.keys)):
+        if (key := reproduce_cells.valid(cell, command, progress.keys, known)) is None:
             return
         if what := reproduce_cells.damage(stage):
             raise RunFolderError(f"{what}; delete {stage} and what was made of it to make them again")

@@ -25,7 +25,7 @@ from typing import IO, Any
 
 from self_instruct import __version__, hardware, models, rundir
 from self_instruct.errors import ConfigError, RunFolderError
-from self_instruct.loading import Loaded, load, shipped
+from self_instruct.loading import Loaded, load, named_or_shipped, shipped
 from self_instruct.reproduce_matrix import Cell, flags
 from self_instruct.settings import reads, shaping
 
@@ -103,6 +103,16 @@ def _fingerprint(name: str, revision: str | None) -> str:
     return models.resolve(ModelSettings(name=name, revision=revision)).fingerprint
 
 
+def valid(cell: Cell, command: Command, before: Mapping[str, str], known: Mapping[str, str]) -> str | None:
+    """The key of a finished cell that was made of what it would be made of now, else None.
+
+    `before`: the keys of the cells before it that are valid; `known`: those that cells were finished with. Raises as `key` does.
+    """
+    if cell.name not in known or not finished(command.folder(cell)) or any(name not in before for name in cell.after):
+        return None
+    return now if known[cell.name] == (now := key(cell, command, before)) else None
+
+
 def finished(stage: Path) -> bool:
     """Whether a stage's folder is finished, as far as its manifest can be read; the stage itself tells of a damaged one."""
     try:
@@ -133,15 +143,12 @@ def fingerprint(stage: Path) -> str | None:
 
 
 def accelerate_config(name: str) -> str:
-    """Where the file of `reproduce.accelerate` is: as named; else, for `configs/...`, the one that ships. Raises ConfigError."""
-    path = Path(name)
-    if not path.is_file() and path.parts[:1] == ("configs",):
-        path = shipped(name)
-    if not path.is_file():
-        raise ConfigError(
-            f"reproduce.accelerate: {name}: no such file", hint="name one of accelerate's, such as configs/accelerate/ddp.yaml"
-        )
-    return str(path)
+    """Where the file of `reproduce.accelerate` is. Raises ConfigError."""
+    if found := named_or_shipped(name):
+        return str(found)
+    raise ConfigError(
+        f"reproduce.accelerate: {name}: no such file", hint="name one of accelerate's, such as configs/accelerate/ddp.yaml"
+    )
 
 
 def launch(cell: Cell, command: Command, accelerate: str | None) -> list[str]:

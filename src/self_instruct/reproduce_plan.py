@@ -60,13 +60,10 @@ def _measured(matrix: Matrix, command: Command, known: Mapping[str, str]) -> dic
     keys: dict[str, str] = {}
     found: dict[str, float] = {}
     for cell in matrix.cells:
-        stage = command.folder(cell)
-        if cell.name in known and reproduce_cells.finished(stage) and all(name in keys for name in cell.after):
-            with contextlib.suppress(SelfInstructError):  # its turn tells
-                key = reproduce_cells.key(cell, command, keys)
-                if known[cell.name] == key:
-                    keys[cell.name] = key
-                    found[cell.name] = float(rundir.read_json(stage / "manifest.json").get("seconds") or 0.0)
+        with contextlib.suppress(SelfInstructError):  # its turn tells
+            if key := reproduce_cells.valid(cell, command, keys, known):
+                keys[cell.name] = key
+                found[cell.name] = float(rundir.read_json(command.folder(cell) / "manifest.json").get("seconds") or 0.0)
     return found
 
 

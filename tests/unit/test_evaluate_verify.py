@@ -21,14 +21,9 @@ from verified_runs import ITEMS, change
 PREDICTIONS = "evaluate/journal/predictions.jsonl"
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return verified_runs.finished(tmp_path_factory.mktemp("verify"))
-
-
 @pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "run"))
+def run(finished_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
 
 
 def found(named: Path) -> list[str]:
@@ -224,13 +219,13 @@ def test_what_can_not_be_verified_is_told_so(run: Path, spoil: Callable[[Path], 
     assert any(told in one for one in found(run)), found(run)
 
 
-def test_a_run_of_an_older_version_is_verified_once_it_is_evaluated_again(run: Path, finished: Path) -> None:
+def test_a_run_of_an_older_version_is_verified_once_it_is_evaluated_again(run: Path, finished_run: Path) -> None:
     """Without an engine: all answers are in its journal."""
     remove_hash(run)
     shutil.rmtree(run / "evaluate" / "results")
     argv = rundir.read_json(run / "evaluate" / "manifest.json")["argv"]
     before = (run / PREDICTIONS).read_bytes()
-    shutil.copytree(finished.parent / "model", run.parent / "model")
+    shutil.copytree(finished_run.parent / "model", run.parent / "model")
     adapter = str(run / "train" / "adapter")
     assert cli.main([*argv[:-1], str(run), "--set", "model.engine=scripted", "--set", f"evaluate.adapters=[{adapter}]"]) == 0
     assert (run / PREDICTIONS).read_bytes() == before

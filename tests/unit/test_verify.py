@@ -11,19 +11,13 @@ from typing import Any
 
 import pytest
 
-import verified_runs
 from self_instruct import __main__, commandline, rundir, verify
 from verified_runs import ITEMS, change
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return verified_runs.finished(tmp_path_factory.mktemp("verify"))
-
-
 @pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "run"))
+def run(finished_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
 
 
 def test_scores_report_and_corpora_are_verified_together(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
