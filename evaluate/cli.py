@@ -158,9 +158,7 @@ def write_report(argv: Sequence[str]) -> int:
     parser.add_argument("--out", metavar="DIR", help="where to write (default: RUN/evaluate/report; a comparison's: RUN/report)")
     arguments = parser.parse_args(argv)
     loaded = commandline.loaded(argparse.Namespace(config=arguments.config, overrides=arguments.overrides))
-    examples = (
-        None if loaded.origins["evaluate.examples"].startswith("configs/default.yaml:") else loaded.settings.evaluate.examples
-    )
+    examples = loaded.settings.evaluate.examples if loaded.given("evaluate.examples") else None
 
     from self_instruct.evaluate import report
 

@@ -461,8 +461,10 @@ def test_report_of_runs(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[
 def test_a_report_made_again_has_as_many_examples_as_the_run_asked_for(run: Path) -> None:
     assert call(run, "evaluate.examples=2") == 0
     first = product(run)
-    assert evaluate("report", run) == 0
-    assert product(run) == first
+    (run / "other.yaml").write_text("train:\n  epochs: 1\n")
+    for more in ((), ("--config", run / "other.yaml")):
+        assert evaluate("report", run, *more) == 0
+        assert product(run) == first
 
 
 def test_runs_of_other_sets_arent_compared(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
